@@ -1,0 +1,1 @@
+//! keener on burn: objectives as differentiable operations, heads and the training loop.

@@ -1,0 +1,2 @@
+//! The command `keener`.
+fn main() {}

@@ -1,0 +1,259 @@
+//! Arrays as binary formats hold them, and their way to features and labels.
+
+use crate::dataset::Matrix;
+use crate::error::DataError;
+use crate::formats::{Input, Table, Want};
+use crate::labels::{RawLabels, whole};
+use crate::options::ReadOptions;
+
+/// An array of any shape, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RawArray {
+    /// Extent of each axis.
+    pub(crate) shape: Vec<usize>,
+    /// The elements.
+    pub(crate) values: Values,
+}
+
+/// Elements, in the narrowest of these types that holds them all exactly.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Values {
+    /// Bytes and booleans.
+    U8(Vec<u8>),
+    /// Other whole numbers.
+    I64(Vec<i64>),
+    /// Half and single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
+    /// Text.
+    Text(Vec<String>),
+}
+
+impl RawArray {
+    /// Features: the first axis are the rows, the others are flattened.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] for fewer than two axes or an axis of length 0, [`DataError::Unsupported`] for text,
+    /// [`DataError::NonFinite`], [`DataError::Empty`].
+    pub(crate) fn into_features(self, file: &str, at: &str) -> Result<Matrix, DataError> {
+        let place = format!("{file}: {at}");
+        if self.shape.first() == Some(&0) {
+            return Err(DataError::Empty { place, what: "rows".into() });
+        }
+        if self.shape.len() < 2 || self.shape.contains(&0) {
+            return Err(DataError::Shape {
+                place,
+                what: "the array of features".into(),
+                found: format!("shape {:?}", self.shape),
+                expected: "[rows, dim], or more axes that are flattened, none of length 0".into(),
+            });
+        }
+        let dim = self.shape[1..].iter().product();
+        let values = match self.values {
+            Values::U8(values) => values.into_iter().map(f32::from).collect(),
+            Values::I64(values) => values.into_iter().map(|value| value as f32).collect(),
+            Values::F32(values) => values,
+            Values::F64(values) => narrowed(&values, dim, &place)?,
+            Values::Text(_) => {
+                return Err(DataError::Unsupported {
+                    file: file.into(),
+                    at: at.into(),
+                    found: "text as features".into(),
+                    expected: "numbers".into(),
+                });
+            }
+        };
+        Matrix::new(&place, values, dim, None)
+    }
+
+    /// Labels: one axis, or a second one of length 1.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`], and [`DataError::LabelValue`] for numbers that are not whole.
+    pub(crate) fn into_labels(self, file: &str, at: &str) -> Result<RawLabels, DataError> {
+        if self.shape.is_empty() || self.shape[1..].iter().any(|&extent| extent != 1) {
+            return Err(DataError::Shape {
+                place: format!("{file}: {at}"),
+                what: "the array of labels".into(),
+                found: format!("shape {:?}", self.shape),
+                expected: "[rows] or [rows, 1]".into(),
+            });
+        }
+        let whole_or = |(row, value): (usize, f64)| {
+            whole(value).ok_or_else(|| DataError::LabelValue {
+                file: file.into(),
+                row,
+                value: value.to_string(),
+                expected: "whole numbers or text (a regression target is not a class)".into(),
+            })
+        };
+        Ok(match self.values {
+            Values::U8(values) => RawLabels::Integers(values.into_iter().map(i64::from).collect()),
+            Values::I64(values) => RawLabels::Integers(values),
+            Values::F32(values) => {
+                let values = values.into_iter().map(f64::from).enumerate();
+                RawLabels::Integers(values.map(whole_or).collect::<Result<_, _>>()?)
+            }
+            Values::F64(values) => {
+                RawLabels::Integers(values.into_iter().enumerate().map(whole_or).collect::<Result<_, _>>()?)
+            }
+            Values::Text(values) => RawLabels::Text(values),
+        })
+    }
+
+    /// The table that a file with this one array is.
+    pub(super) fn into_table(self, input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
+        let at = "array";
+        match (want, &options.label_column) {
+            (Want::Labels, None) => Ok(Table { features: None, labels: Some(self.into_labels(input.file, at)?) }),
+            (Want::Features, None) => Ok(Table { features: Some(self.into_features(input.file, at)?), labels: None }),
+            (Want::Labelled, None) => Err(DataError::NoLabels {
+                file: input.file.into(),
+                expected: "a second file with the labels, or the index of the column that holds them".into(),
+            }),
+            (_, Some(column)) => {
+                let (features, labels) = self.split_column(input.file, at, column)?;
+                Ok(Table {
+                    features: match want {
+                        Want::Labels => None,
+                        _ => Some(features.into_features(input.file, at)?),
+                    },
+                    labels: match want {
+                        Want::Features => None,
+                        _ => Some(labels.into_labels(input.file, at)?),
+                    },
+                })
+            }
+        }
+    }
+
+    /// Takes one column out of a matrix.
+    fn split_column(self, file: &str, at: &str, column: &str) -> Result<(Self, Self), DataError> {
+        let &[rows, width] = self.shape.as_slice() else {
+            return Err(DataError::Shape {
+                place: format!("{file}: {at}"),
+                what: "the array with a label column".into(),
+                found: format!("shape {:?}", self.shape),
+                expected: "[rows, columns]".into(),
+            });
+        };
+        let Some(column) = column_index(column, width) else {
+            return Err(DataError::LabelColumn {
+                file: file.into(),
+                wanted: column.into(),
+                times: 0,
+                columns: format!("the indices 0 to {}, or -1 for the last", width.saturating_sub(1)),
+            });
+        };
+        fn take<T>(values: Vec<T>, width: usize, column: usize) -> (Vec<T>, Vec<T>) {
+            let (mut rest, mut taken) = (Vec::new(), Vec::new());
+            for (i, value) in values.into_iter().enumerate() {
+                if i % width == column { taken.push(value) } else { rest.push(value) }
+            }
+            (rest, taken)
+        }
+        macro_rules! split {
+            ($($kind:ident),*) => {
+                match self.values {
+                    $(Values::$kind(values) => {
+                        let (rest, taken) = take(values, width, column);
+                        (Values::$kind(rest), Values::$kind(taken))
+                    })*
+                }
+            };
+        }
+        let (rest, taken) = split!(U8, I64, F32, F64, Text);
+        Ok((Self { shape: vec![rows, width - 1], values: rest }, Self { shape: vec![rows], values: taken }))
+    }
+}
+
+/// The column that an index names: from 0, or negative from the end.
+pub(super) fn column_index(text: &str, width: usize) -> Option<usize> {
+    let index: i64 = text.trim().parse().ok()?;
+    let index = if index < 0 { index.checked_add(i64::try_from(width).ok()?)? } else { index };
+    usize::try_from(index).ok().filter(|&index| index < width)
+}
+
+/// `f64` to `f32`, where finite numbers must stay finite.
+fn narrowed(values: &[f64], dim: usize, place: &str) -> Result<Vec<f32>, DataError> {
+    let out: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+    match out.iter().position(|value| !value.is_finite()) {
+        Some(i) => Err(DataError::NonFinite {
+            place: place.into(),
+            row: i / dim,
+            column: i % dim,
+            value: values[i].to_string(),
+        }),
+        None => Ok(out),
+    }
+}
+
+/// Column-major to row-major.
+pub(super) fn row_major<T: Clone>(values: Vec<T>, shape: &[usize]) -> Vec<T> {
+    let strides: Vec<usize> = shape
+        .iter()
+        .scan(1, |step, &extent| {
+            let stride = *step;
+            *step *= extent;
+            Some(stride)
+        })
+        .collect();
+    let mut out = Vec::with_capacity(values.len());
+    let mut index = vec![0; shape.len()];
+    for _ in 0..values.len() {
+        let at: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
+        out.push(values[at].clone());
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_major_is_turned() {
+        // The 2×3 matrix 0 1 2 / 3 4 5, and a 2×2×2 cube numbered in row-major order.
+        assert_eq!(row_major(vec![0, 3, 1, 4, 2, 5], &[2, 3]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(row_major(vec![0, 4, 2, 6, 1, 5, 3, 7], &[2, 2, 2]), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn axes_after_the_first_are_flattened() {
+        let array = RawArray { shape: vec![2, 2, 1], values: Values::I64(vec![1, 2, 3, 4]) };
+        let matrix = array.into_features("f", "array").unwrap();
+        assert_eq!((matrix.rows, matrix.dim, matrix.values), (2, 2, vec![1.0, 2.0, 3.0, 4.0]));
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused() {
+        for shape in [vec![], vec![4], vec![4, 0], vec![0, 4]] {
+            let array = RawArray { values: Values::F32(vec![0.0; shape.iter().product()]), shape };
+            assert!(array.into_features("f", "array").is_err());
+        }
+        let wide = RawArray { shape: vec![1, 2], values: Values::F64(vec![0.0, 1e39]) };
+        let error = wide.into_features("f", "array 'X'").unwrap_err().to_string();
+        assert!(error.starts_with("f: array 'X', row 0, column 1: found 1000"), "{error}");
+    }
+
+    #[test]
+    fn labels_may_be_stored_as_floats_or_in_a_column() {
+        let floats = RawArray { shape: vec![2, 1], values: Values::F32(vec![1.0, 0.0]) };
+        assert_eq!(floats.into_labels("f", "array").unwrap(), RawLabels::Integers(vec![1, 0]));
+        let half = RawArray { shape: vec![1], values: Values::F64(vec![0.5]) };
+        assert!(half.into_labels("f", "array").is_err());
+        let both = RawArray { shape: vec![2, 3], values: Values::U8(vec![1, 2, 9, 3, 4, 8]) };
+        let (rest, taken) = both.clone().split_column("f", "array", "-1").unwrap();
+        assert_eq!((rest.values, taken.values), (Values::U8(vec![1, 2, 3, 4]), Values::U8(vec![9, 8])));
+        assert!(both.clone().split_column("f", "array", "3").is_err());
+        assert!(both.split_column("f", "array", "-4").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Reproductions: one module a paper.

@@ -1,0 +1,24 @@
+//! The engine: objectives are short plans over the statistics of score matrices that are never stored.
+//!
+//! [`evaluate`] gives value and gradients in one go; [`forward`] and [`Forward::backward`] split where a framework's
+//! passes split. Both choose a [`Schedule`] by the memory budget in [`Options`].
+
+mod batch;
+mod executor;
+mod gradient;
+mod matrix;
+mod plan;
+mod schedule;
+mod set;
+mod statistic;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Batch, View};
+pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, explain, forward};
+pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome, Parameter, Scorer, Slot, Sweep};
+pub use schedule::{Choice, Schedule, Shape, choose};
+pub use set::{NONE, Set};
+pub use statistic::{Argument, Axis, Map, PerLine, Reduce, Sparse, Stat, Statistic, Term};

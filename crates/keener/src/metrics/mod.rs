@@ -1,0 +1,34 @@
+//! What to report about a model: numbers computed from predictions, scores and embeddings.
+//!
+//! Everything works on row-major slices of `f32` or `f64` and accumulates in `f64`. A matrix `[n, c]` is given as its
+//! slice and its number of columns; labels are class indices. All functions refuse empty input, shapes that do not
+//! agree, labels out of range and non-finite numbers with a typed [`Error`](crate::Error). Work over all pairs is done
+//! in panels whose size depends on the data's shape only, so results do not depend on the number of threads.
+//!
+//! | question | module |
+//! |---|---|
+//! | how often is the predicted class right, how probable was the true one | [`classification`] |
+//! | do the probabilities mean what they say | [`calibration`] |
+//! | do the scores put positives before negatives | [`ranking`] |
+//! | do embeddings find others of their class | [`retrieval`] |
+//! | what does a classifier without training read from embeddings | [`neighbours`] |
+//! | how are embeddings spread | [`embedding`] |
+//! | which negatives receive the gradient of a contrastive objective | [`hardness`] |
+//! | is the difference between two methods more than chance | [`resampling`] |
+//! | what do embeddings look like | [`projection`] |
+
+pub mod calibration;
+pub mod classification;
+pub mod embedding;
+pub mod hardness;
+pub mod neighbours;
+mod panels;
+pub mod projection;
+pub mod ranking;
+pub mod resampling;
+pub mod retrieval;
+mod rows;
+#[cfg(test)]
+mod testing;
+
+pub use panels::Similarity;
