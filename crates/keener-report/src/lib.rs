@@ -2,9 +2,9 @@
 //!
 //! The crate knows nothing of what it shows. Three modules, each usable without the others:
 //!
-//! - [`table`]: one [`Table`](table::Table) that renders for a terminal, as HTML, CSV and JSON;
-//! - [`plot`]: functions from a plain struct of data to an [`Svg`](plot::Svg);
-//! - [`html`]: a [`Page`](html::Page) of sections and blocks, written as one file that needs no network.
+//! - [`table`]: one [`Table`] that renders for a terminal, as HTML, CSV and JSON;
+//! - [`plot`]: functions from a plain struct of data to an [`Svg`];
+//! - [`html`]: a [`Page`] of sections and blocks, written as one file that needs no network.
 //!
 //! Nothing here fails on data: values that cannot be shown (NaN, infinities, zero on a logarithmic axis) are left out
 //! and counted in the plot's description; every text is escaped where it enters markup; and the output refers to

@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod error;
+pub mod objective;
 pub mod metrics;
 pub mod products;
 pub mod real;

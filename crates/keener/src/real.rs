@@ -7,7 +7,7 @@ use num_traits::{Float, FromPrimitive, NumAssign};
 /// The functions marked *vector* contain no branch and no call, so that a loop over them becomes SIMD code under
 /// whatever instruction set the surrounding function was compiled for (see [`crate::simd`]).
 pub trait Real:
-    Float + NumAssign + FromPrimitive + std::iter::Sum + std::fmt::Debug + std::fmt::Display + Default + Send + Sync + 'static
+    crate::products::Multiply + Float + NumAssign + FromPrimitive + std::iter::Sum + std::fmt::Debug + std::fmt::Display + Default + Send + Sync + 'static
 {
     /// Name of the type, for messages.
     const NAME: &'static str;
@@ -77,7 +77,7 @@ impl Real for f32 {
         // 2^n · e^r with n = round(x / ln 2), |r| ≤ ln 2 / 2. The polynomial is our own minimax fit in relative error
         // (3e-9) with the constant and linear terms held at 1.
         const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer in the low mantissa bits
-        const LN2_HI: f32 = 0.693_359_4; // 355/512, exact
+        const LN2_HI: f32 = 355.0 / 512.0;
         const LN2_LO: f32 = -2.121_944_4e-4;
         let x = if self > 128.0 { 128.0 } else { self };
         let x = if x < -104.0 { -104.0 } else { x };

@@ -102,7 +102,7 @@ impl Columns {
             Want::Labelled if width == 1 => {
                 return Err(DataError::NoLabels {
                     file: input.file.into(),
-                    expected: "at least two columns, or a second file with the labels".into(),
+                    expected: "at least two columns (between them comma, semicolon or tab, or the separator named in the options), or a second file with the labels".into(),
                 });
             }
             _ => Some(match wanted {
@@ -268,6 +268,7 @@ mod tests {
             ("1,2,x\n3,4\n", "line 2: found 2 fields, expected 3"),
             ("a,b,label\n", "no rows of data"),
             ("0\n1\n", "at least two columns"),
+            ("1 2 a\n3 4 b\n", "separator named"),
         ];
         for (text, part) in cases {
             let message = error(text, Want::Labelled, &options);

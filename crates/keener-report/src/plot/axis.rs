@@ -32,8 +32,8 @@ impl Axis {
 
     /// Whether `value` has a place on this axis.
     pub(crate) fn shows(&self, value: f64) -> bool {
-        // Beyond 1e300 differences of two values would overflow.
-        value.is_finite() && value.abs() <= 1e300 && (!self.log || value > 0.0)
+        // Beyond 1e300 differences of two values would overflow; below 1e-300 logarithms lose their digits.
+        value.is_finite() && value.abs() <= 1e300 && (!self.log || value >= 1e-300)
     }
 
     pub(crate) fn fixed_range(&self) -> Option<(f64, f64)> {

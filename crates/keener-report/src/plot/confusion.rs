@@ -50,15 +50,19 @@ pub fn confusion(plot: &Confusion) -> Svg {
         (0..plot.counts.len()).fold(0, |sum, i| sum.saturating_add(plot.counts[i].get(i).copied().unwrap_or_default()));
     let accuracy = if total > 0 { fixed(right as f64 / total as f64, 3) } else { "unknown".to_string() };
 
-    let cell = if size <= 8 { 40.0 } else { (480.0 / size as f64).clamp(4.5, 40.0) };
+    let cell = match size {
+        0..=4 => 56.0,
+        5..=8 => 44.0,
+        _ => (480.0 / size as f64).clamp(4.5, 40.0),
+    };
     let side = cell * size.max(1) as f64;
     let room = |most: f64| names.iter().map(|name| text_width(name, 11.0)).fold(0.0, f64::max).min(most);
     let names_left = room(130.0);
     let longest = room(90.0);
     // Names that are wider than their column stand upright.
     let upright = longest > cell - 4.0;
-    let names_top = if upright { longest } else { 12.0 };
-    let width = (PAD + 16.0 + names_left + 6.0 + side + PAD).max(330.0);
+    let names_top = if upright { longest + 8.0 } else { 12.0 };
+    let width = (PAD + 16.0 + names_left + 6.0 + side + PAD).max(360.0);
 
     let mut canvas = Canvas::default();
     let merged = if block > 1 { format!(" · each row and column holds {block} classes") } else { String::new() };
@@ -107,7 +111,7 @@ pub fn confusion(plot: &Confusion) -> Svg {
                 canvas.rect_with(place, "ce", &opacity, Some(&tip));
                 let font = fits(&text).min(font);
                 if font >= 5.0 {
-                    let class = if share > 0.55 { "m on" } else { "m" };
+                    let class = if share > 0.7 { "m on" } else { "m" };
                     let style = format!(" style=\"font-size:{font:.1}px;pointer-events:none\"");
                     canvas.text_with(left + cell / 2.0, top + cell / 2.0 + font * 0.35, class, &style, &text);
                 }

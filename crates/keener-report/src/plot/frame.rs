@@ -69,7 +69,8 @@ impl Frame {
         let bottom = 20.0 + x_label + spec.below;
         // The left margin depends on the ticks, and their number on the height only.
         let rough = size.height - top - bottom - PAD;
-        let y_ticks = spec.y.ticks(((rough / 42.0) as usize).clamp(2, 7));
+        let tall = if spec.square { size.width - 60.0 } else { rough };
+        let y_ticks = spec.y.ticks(((tall / 42.0) as usize).clamp(2, 6));
         let left = PAD + y_ticks.iter().map(|t| text_width(&t.label, 11.0)).fold(0.0, f64::max) + 8.0;
         let width = (size.width - left - spec.right.max(16.0)).max(60.0);
         let height = if spec.square { width } else { rough.max(60.0) };

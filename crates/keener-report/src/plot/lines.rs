@@ -188,7 +188,7 @@ pub fn lines(plot: &Lines) -> Svg {
 }
 
 /// Room for a name at the end of a line.
-const LABEL_ROOM: f64 = 110.0;
+const LABEL_ROOM: f64 = 130.0;
 
 fn axis_name<'a>(axis: &'a Axis, default: &'a str) -> &'a str {
     if axis.label.is_empty() { default } else { &axis.label }

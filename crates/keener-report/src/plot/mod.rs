@@ -1,7 +1,7 @@
 //! Plots as SVG: each function takes a plain struct of data and returns an [`Svg`].
 //!
 //! The pictures have no script and no file beside them. Their colours are CSS variables (`--kr-bg`, `--kr-ink`,
-//! `--kr-muted`, `--kr-grid`, `--kr-axis`, `--kr-1` … `--kr-8`) with values for light and for dark, so one SVG serves
+//! `--kr-muted`, `--kr-grid`, `--kr-axis`, `--kr-heat`, `--kr-on-heat`, `--kr-1` … `--kr-8`) with values for light and for dark, so one SVG serves
 //! both. Series differ by dash and marker as well as by colour.
 //!
 //! No input is an error: values that cannot be shown are left out and counted in the `<desc>`, an empty plot says that

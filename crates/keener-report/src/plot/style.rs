@@ -3,24 +3,24 @@
 /// Number of colours for series and classes.
 pub(crate) const COLOURS: usize = 8;
 
-/// Background, ink, muted ink, grid, axis, then the eight colours of the series.
+/// Background, ink, muted ink, grid, axis, full heat and the ink on it, then the eight colours of the series.
 ///
 /// The series' colours keep a contrast of 3:1 to the background and stay apart under protanopia, deuteranopia and
 /// tritanopia mostly by lightness (the tests measure both).
-const LIGHT: [&str; 13] = [
-    "#ffffff", "#1b1e23", "#5c636e", "#e7e9ed", "#a3a9b3", "#0a66b0", "#d9600a", "#00745a", "#c2559d", "#2e9bd0",
-    "#a07d00", "#6d3fb5", "#3f4550",
+const LIGHT: [&str; 15] = [
+    "#ffffff", "#1b1e23", "#5c636e", "#e7e9ed", "#a3a9b3", "#19589d", "#ffffff", "#19589d", "#f14e04", "#0d8b7f",
+    "#da5cb4", "#1e8fe9", "#91864d", "#682fc7", "#2a4150",
 ];
-const DARK: [&str; 13] = [
-    "#14171b", "#e6e8eb", "#a0a7b2", "#2a2f36", "#5d6572", "#4a9df0", "#f08a3c", "#2fc08f", "#e58ac4", "#8fd6f7",
-    "#e3c341", "#a98bf0", "#c3c8d0",
+const DARK: [&str; 15] = [
+    "#14171b", "#e6e8eb", "#a0a7b2", "#2a2f36", "#5d6572", "#27619f", "#f1f4f7", "#408fc9", "#ff9300", "#09ce94",
+    "#e8a6fb", "#a8eeed", "#ebe368", "#9a69fc", "#99a9c4",
 ];
 
-const NAMES: [&str; 5] = ["bg", "ink", "muted", "grid", "axis"];
+const NAMES: [&str; 7] = ["bg", "ink", "muted", "grid", "axis", "heat", "on-heat"];
 
 /// The CSS variables on `selector`: light, and dark where the viewer prefers it and does not print.
 pub(crate) fn variables(selector: &str) -> String {
-    let list = |values: &[&str; 13]| {
+    let list = |values: &[&str; 15]| {
         let mut out = String::new();
         for (i, value) in values.iter().enumerate() {
             match NAMES.get(i) {
@@ -71,7 +71,7 @@ const RULES: &str = "svg.kr{background:var(--kr-bg);font:12px system-ui,-apple-s
 .kr .gp{fill:var(--c);fill-opacity:.2;stroke:var(--c);stroke-dasharray:3 2}\
 .kr .wh{stroke:var(--c);stroke-width:2}\
 .kr .hl{fill:var(--kr-1);opacity:.09}\
-.kr .ce{fill:var(--kr-1)}.kr text.on{fill:var(--kr-bg)}";
+.kr .ce{fill:var(--kr-heat)}.kr text.on{fill:var(--kr-on-heat)}";
 
 #[cfg(test)]
 mod tests {
@@ -119,7 +119,8 @@ mod tests {
         for theme in [LIGHT, DARK] {
             assert!(contrast(theme[0], theme[1]) >= 12.0);
             assert!(contrast(theme[0], theme[2]) >= 4.5);
-            for colour in &theme[5..] {
+            assert!(contrast(theme[5], theme[6]) >= 4.5);
+            for colour in &theme[NAMES.len()..] {
                 assert!(contrast(theme[0], colour) >= 3.0, "{colour}: {:.2}", contrast(theme[0], colour));
             }
         }
@@ -129,7 +130,7 @@ mod tests {
     fn colours_stay_apart_for_every_kind_of_vision() {
         for theme in [LIGHT, DARK] {
             for (kind, matrix) in VISION.iter().enumerate() {
-                let seen: Vec<[f64; 3]> = theme[5..]
+                let seen: Vec<[f64; 3]> = theme[NAMES.len()..]
                     .iter()
                     .map(|hex| {
                         let rgb = linear(hex);
@@ -139,7 +140,7 @@ mod tests {
                 for a in 0..seen.len() {
                     for b in 0..a {
                         let apart = (0..3).map(|i| (seen[a][i] - seen[b][i]).powi(2)).sum::<f64>().sqrt();
-                        let least = if a < 4 { 0.08 } else { 0.05 };
+                        let least = [0.09, 0.09, 0.09, 0.09, 0.07, 0.07].get(a).copied().unwrap_or(0.055);
                         assert!(
                             apart >= least,
                             "{} and {} under vision {kind}: {apart:.3}",

@@ -28,9 +28,15 @@ impl Table {
             for (r, row) in self.rows.iter().enumerate() {
                 out.push_str(if self.is_highlighted(r) { "<tr class=\"best\">" } else { "<tr>" });
                 for (c, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
-                    let prose = if cell_is_long(cell) { " prose" } else { "" };
-                    let (tag, scope) = if c == 0 { ("th", " scope=\"row\"") } else { ("td", "") };
-                    out.push_str(&format!("<{tag}{scope}{}>{}</{tag}>", class(column, prose), content(cell, column)));
+                    let content = content(cell, column);
+                    if c == 0 {
+                        let content = if text_length(cell) > 0 { breakable(&content) } else { content };
+                        let long = if text_length(cell) > 14 { " long" } else { "" };
+                        out.push_str(&format!("<th scope=\"row\"{}>{}</th>", class(column, long), content));
+                    } else {
+                        let prose = if text_length(cell) > 32 { " prose" } else { "" };
+                        out.push_str(&format!("<td{}>{content}</td>", class(column, prose)));
+                    }
                 }
                 out.push_str("</tr>");
             }
@@ -66,8 +72,13 @@ fn class(column: &Column, more: &str) -> String {
     if both.is_empty() { both } else { format!(" class=\"{}\"", both.trim()) }
 }
 
-fn cell_is_long(cell: &Cell) -> bool {
-    matches!(cell, Cell::Text(text) if text.chars().count() > 32)
+fn text_length(cell: &Cell) -> usize {
+    if let Cell::Text(text) = cell { text.chars().count() } else { 0 }
+}
+
+/// Lets an escaped name such as `arcface:margin=0.5,scale=64` break after its punctuation where the column is narrow.
+fn breakable(content: &str) -> String {
+    content.replace(':', ":<wbr>").replace(',', ",<wbr>").replace('/', "/<wbr>")
 }
 
 fn content(cell: &Cell, column: &Column) -> String {

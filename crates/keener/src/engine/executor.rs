@@ -223,7 +223,10 @@ const ROW_BLOCK_BYTES: usize = 8 << 20;
 impl<'e, 'a, T: Real> CompleteRows<'e, 'a, T> {
     fn new(engine: &'e Engine<'a, T>, matrix: usize, minus: Option<usize>) -> Self {
         let bound = &engine.matrices[matrix];
-        let at_once = (ROW_BLOCK_BYTES / (bound.cols.max(1) * size_of::<T>())).clamp(1, 256).min(bound.rows.max(1));
+        let fit = ROW_BLOCK_BYTES / (bound.cols.max(1) * size_of::<T>());
+        // Panels of a sweep, cut evenly.
+        let panel = Geometry::new(bound.rows, bound.cols).panel;
+        let at_once = panel.div_ceil(panel.div_ceil(fit.clamp(1, panel))).max(16.min(panel));
         Self { engine, matrix, minus, next: 0, at_once, buffer: Vec::new(), other: Vec::new() }
     }
 
@@ -233,7 +236,13 @@ impl<'e, 'a, T: Real> CompleteRows<'e, 'a, T> {
         if self.next >= bound.rows {
             return None;
         }
-        let rows = self.next..(self.next + self.at_once).min(bound.rows);
+        let panel = Geometry::new(bound.rows, bound.cols).panel;
+        let panel_end = ((self.next / panel + 1) * panel).min(bound.rows);
+        let mut end = (self.next + self.at_once).min(panel_end);
+        if panel_end - end < 16 {
+            end = panel_end;
+        }
+        let rows = self.next..end;
         let size = rows.len() * bound.cols;
         self.buffer.resize(size, T::zero());
         fill_rows(bound, rows.clone(), &mut self.buffer);
@@ -247,13 +256,25 @@ impl<'e, 'a, T: Real> CompleteRows<'e, 'a, T> {
     }
 }
 
-/// Complete rows, computed in parallel by blocks of rows.
+/// Complete rows, computed in parallel by blocks of rows in the column tiles of a sweep: a threshold found here must
+/// equal, to the bit, the score that a later sweep compares with it.
 fn fill_rows<T: Real>(bound: &Bound<'_, T>, rows: std::ops::Range<usize>, out: &mut [T]) {
-    const BLOCK: usize = 32;
     let cols = bound.cols;
-    out.par_chunks_mut((BLOCK * cols).max(1)).enumerate().for_each(|(k, out)| {
-        let from = rows.start + k * BLOCK;
-        bound.fill(from..(from + BLOCK).min(rows.end), 0..cols, out);
+    let tile = Geometry::new(bound.rows, cols).tile;
+    // At least 16 rows a block where there are as many: a product of one row may be summed in another order.
+    let blocks = (rows.len() / 16).clamp(1, 16);
+    let block = rows.len().div_ceil(blocks);
+    out.par_chunks_mut((block * cols).max(1)).enumerate().for_each(|(k, out)| {
+        let from = rows.start + k * block;
+        let part = from..(from + block).min(rows.end);
+        let mut buffer = vec![T::zero(); part.len() * tile];
+        for start in (0..cols).step_by(tile.max(1)) {
+            let columns = start..(start + tile).min(cols);
+            bound.fill(part.clone(), columns.clone(), &mut buffer);
+            for (row, line) in out.chunks_exact_mut(cols).zip(buffer.chunks_exact(columns.len())) {
+                row[columns.clone()].copy_from_slice(line);
+            }
+        }
     });
 }
 

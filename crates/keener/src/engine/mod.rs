@@ -17,6 +17,8 @@ mod sweep;
 mod tests;
 
 pub use batch::{Batch, View};
+#[cfg(test)]
+pub(crate) use executor::forward_replaying;
 pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, explain, forward};
 pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome, Parameter, Scorer, Slot, Sweep};
 pub use schedule::{Choice, Schedule, Shape, choose};

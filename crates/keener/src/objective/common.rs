@@ -42,6 +42,8 @@ pub(crate) struct TargetAndOthers<T> {
     pub(crate) others: (Statistic<T>, Arc<Stat<T>>),
     /// Target values by row (0 where a row has none).
     pub(crate) target_values: Vec<T>,
+    /// Expectations under the softmax of the others, where they were asked for.
+    pub(crate) expectation: Vec<T>,
 }
 
 impl<T: Real> TargetAndOthers<T> {
@@ -58,7 +60,7 @@ impl<T: Real> TargetAndOthers<T> {
         let stats = engine.sweep(&wanted)?;
         let [target, others] = wanted;
         let target_values = spread(&stats[0], &lists, T::zero());
-        Ok(Self { lists, target: (target, stats[0].clone()), others: (others, stats[1].clone()), target_values })
+        Ok(Self { lists, target: (target, stats[0].clone()), others: (others, stats[1].clone()), target_values, expectation: Vec::new() })
     }
 }
 
