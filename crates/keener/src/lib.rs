@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod error;
 pub mod objective;
+pub(crate) mod memory;
 pub mod metrics;
 pub mod products;
 pub mod real;

@@ -415,18 +415,26 @@ mod body {
     pub(super) fn softplus_sums<T: Real, const FMA: bool>(x: &[T], keep: &[T], scale: T, shift: T) -> (T, T, T) {
         let (mut value, mut slope, mut moment) = ([T::zero(); LANES], [T::zero(); LANES], [T::zero(); LANES]);
         let n = x.len();
-        let mut start = 0;
-        while start < n {
-            let width = LANES.min(n - start);
-            let chunk = &x[start..start + width];
-            for k in 0..width {
-                let (v, s) = softplus_pair::<T, FMA>(chunk[k].madd::<FMA>(scale, shift));
-                let weight = if keep.is_empty() { T::one() } else { keep[start + k] };
-                value[k] = weight.madd::<FMA>(v, value[k]);
-                slope[k] = weight.madd::<FMA>(s, slope[k]);
-                moment[k] = (weight * s).madd::<FMA>(chunk[k], moment[k]);
+        let full = n - n % LANES;
+        for start in (0..full).step_by(LANES) {
+            let chunk = &x[start..start + LANES];
+            let mut weight = [T::one(); LANES];
+            if !keep.is_empty() {
+                weight.copy_from_slice(&keep[start..start + LANES]);
             }
-            start += width;
+            for k in 0..LANES {
+                let (v, s) = softplus_pair::<T, FMA>(chunk[k].madd::<FMA>(scale, shift));
+                value[k] = weight[k].madd::<FMA>(v, value[k]);
+                slope[k] = weight[k].madd::<FMA>(s, slope[k]);
+                moment[k] = (weight[k] * s).madd::<FMA>(chunk[k], moment[k]);
+            }
+        }
+        for at in full..n {
+            let (v, s) = softplus_pair::<T, FMA>(x[at].madd::<FMA>(scale, shift));
+            let weight = if keep.is_empty() { T::one() } else { keep[at] };
+            value[at - full] += weight * v;
+            slope[at - full] += weight * s;
+            moment[at - full] += weight * s * x[at];
         }
         (reduce(value), reduce(slope), reduce(moment))
     }

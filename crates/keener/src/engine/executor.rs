@@ -8,6 +8,7 @@ use super::schedule::{Choice, Geometry, Schedule, Shape, choose};
 use super::statistic::{Reduce, Stat, Statistic, Term};
 use super::sweep::{Store, empty, for_each_panel, kept, statistics};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::real::Real;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ impl<'a, T: Real> Engine<'a, T> {
     fn new(objective: &'static str, matrices: Vec<Bound<'a, T>>, keep: bool) -> Self {
         // Given scores are never stored a second time.
         let stores = matrices.iter().map(|m| {
-            (keep && m.is_product()).then(|| Store { data: vec![T::zero(); m.rows * m.cols], filled: false })
+            (keep && m.is_product()).then(|| Store { data: memory::zeros(m.rows * m.cols), filled: false })
         });
         let stores = stores.collect();
         Self { objective, matrices, stores, report: Vec::new(), replay: None }
@@ -712,8 +713,9 @@ fn evaluate_by_panels<T: Real>(
         let bound: Vec<Bound<'_, T>> = matrices.iter().map(|m| m.slice(range.clone())).collect();
         let mut engine = Engine::new(objective.name(), bound, false);
         for (k, matrix) in engine.matrices.iter().enumerate().filter(|(_, m)| m.is_product()) {
-            let mut store = spare[k].take().unwrap_or(Store { data: Vec::new(), filled: false });
-            store.data.resize(matrix.rows * matrix.cols, T::zero());
+            let size = matrix.rows * matrix.cols;
+            let mut store = spare[k].take().unwrap_or_else(|| Store { data: memory::zeros(size), filled: false });
+            store.data.resize(size, T::zero());
             store.filled = false;
             engine.stores[k] = Some(store);
         }
@@ -730,6 +732,7 @@ fn evaluate_by_panels<T: Real>(
                 scores: rows_of(&whole.scores, matrix.cols),
                 right: std::mem::take(&mut whole.right),
                 col_sums: std::mem::take(&mut whole.col_sums),
+                fresh: whole.fresh,
             });
         }
         engine.accumulate(&backward.terms, &mut mine)?;
@@ -746,6 +749,7 @@ fn evaluate_by_panels<T: Real>(
             put(&mut whole.scores, &mine.scores, matrix.cols);
             whole.right = mine.right;
             whole.col_sums = mine.col_sums;
+            whole.fresh = mine.fresh;
             *spare = stored;
         }
         values.extend(outcome.values);

@@ -3,8 +3,9 @@
 
 use super::matrix::{Bound, Buffers, Source};
 use super::schedule::Geometry;
-use super::statistic::{Argument, Axis, Map, PerLine, Reduce, Term};
-use super::sweep::{Store, Tiles, for_each_panel, is_plain, kept, kept_for_columns, map_entry, visible};
+use super::set::Meets;
+use super::statistic::{Argument, Axis, Map, Reduce, Term};
+use super::sweep::{Store, Tiles, for_each_panel, kept, kept_for_columns, leaves_out_one, map_entry, uniform, visible};
 use crate::products::{MatRef, gemm};
 use crate::real::Real;
 use crate::simd;
@@ -56,6 +57,9 @@ fn entries<T: Real>(term: &Term<T>, rows: usize) -> Vec<(usize, usize, T)> {
 /// Adds sparse terms entry by entry: no product, no sweep.
 pub(crate) fn accumulate_sparse<T: Real>(matrices: &[Bound<'_, T>], terms: &[&Term<T>], buffers: &mut [Buffers<T>]) {
     for term in terms {
+        for index in matrices_of(&term.statistic.argument, &term.statistic.reduce) {
+            buffers[index].fresh = false;
+        }
         let argument = &term.statistic.argument;
         let signed = [(Some(argument.matrix), T::one()), (argument.minus, -T::one())];
         for (index, sign) in signed.into_iter().filter_map(|(m, sign)| Some((m?, sign))) {
@@ -116,6 +120,7 @@ pub(crate) fn accumulate<T: Real>(
     let Some((_, first)) = matrices.first() else { return };
     let cols = first.cols;
     // Take the buffers apart: columns belong to groups, rows to the panels.
+    let fresh: Vec<bool> = matrices.iter().map(|(index, _)| buffers[*index].fresh).collect();
     let mut own: Vec<Buffers<T>> = matrices.iter().map(|(index, _)| std::mem::take(&mut buffers[*index])).collect();
     let mut lefts = Vec::new();
     let mut owned: Vec<Owned<'_, T>> =
@@ -201,7 +206,8 @@ pub(crate) fn accumulate<T: Real>(
                         if !owned.right[k].is_empty() {
                             let left = MatRef::new(&q.data[rows.start * d..rows.end * d], height, d);
                             let into = &mut owned.right[k][at * d..(at + width) * d];
-                            gemm(T::one(), h_view.t(), left, T::one(), into, d);
+                            let add = if fresh[k] && rows.start == 0 { T::zero() } else { T::one() };
+                            gemm(T::one(), h_view.t(), left, add, into, d);
                         }
                         if !owned.col_sums[k].is_empty() {
                             for line in h.chunks_exact(width) {
@@ -266,7 +272,7 @@ pub(crate) fn accumulate<T: Real>(
     drop(owned);
     drop(lefts);
     for ((index, _), own) in matrices.iter().zip(own) {
-        buffers[*index] = own;
+        buffers[*index] = Buffers { fresh: false, ..own };
     }
 }
 
@@ -464,17 +470,22 @@ fn column_softmax<T: Real>(
 ) {
     let argument = &term.statistic.argument;
     let columns = tiles.cols.clone();
-    if let (PerLine::All(scale), PerLine::All(shift), true, None) =
-        (&argument.scale, &argument.shift, is_plain(&term.statistic.set), argument.minus)
-        && term.expectation_weight.is_empty()
-        && *shift == T::zero()
-    {
-        // weight · scale is folded by the caller's weights only if the scale is 1; do it here.
+    let uniform = uniform(&argument.scale) && uniform(&argument.shift) && argument.minus.is_none();
+    if uniform && leaves_out_one(&term.statistic.set) && term.expectation_weight.is_empty() && argument.shift.at(0) == T::zero() {
+        let scale = argument.scale.at(0);
+        let out = match term.statistic.set.meet(row, columns.start, x, true, keep) {
+            Meets::AllBut(k) => Some(k),
+            _ => None,
+        };
         let weight = &mut masked[..columns.len()];
-        for (w, from) in weight.iter_mut().zip(&term.weight[columns.clone()]) {
-            *w = *from * *scale;
+        weight.copy_from_slice(&term.weight[columns.clone()]);
+        simd::scale_in_place(weight, scale);
+        let h = h.of(argument.matrix);
+        let before = out.map(|k| h[k]);
+        simd::column_exp_add(h, x, &term.stat.values[columns], weight, scale);
+        if let (Some(k), Some(before)) = (out, before) {
+            h[k] = before;
         }
-        simd::column_exp_add(h.of(argument.matrix), x, &term.stat.values[columns], weight, *scale);
         return;
     }
     let all = kept_for_columns(&term.statistic.set, row, columns.start, x, keep);

@@ -3,6 +3,7 @@
 use super::batch::{Batch, View};
 use super::plan::{MatrixSpec, Scorer, Slot};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::products::{MatRef, gemm};
 use crate::real::Real;
 use crate::simd;
@@ -212,9 +213,9 @@ impl<'a, T: Real> Bound<'a, T> {
 
     /// Buffers for the gradients of what this matrix is made of.
     pub(crate) fn buffers(&self, wants: Wants) -> Buffers<T> {
-        let zeros = |n: usize, wanted: bool| if wanted { vec![T::zero(); n] } else { Vec::new() };
+        let zeros = |n: usize, wanted: bool| if wanted { memory::zeros(n) } else { Vec::new() };
         match &self.source {
-            Source::Given(s) => Buffers { scores: zeros(s.data.len(), wants.left), ..Buffers::default() },
+            Source::Given(s) => Buffers { scores: zeros(s.data.len(), wants.left), fresh: true, ..Buffers::default() },
             Source::Product(q, k) | Source::Gathered(q, k, _) => {
                 let distance = self.spec.scorer == Scorer::NegativeSquaredDistance;
                 Buffers {
@@ -223,6 +224,7 @@ impl<'a, T: Real> Bound<'a, T> {
                     row_sums: zeros(q.rows, distance && wants.left),
                     col_sums: zeros(k.rows, (distance && wants.right) || (self.bias.is_some() && wants.bias)),
                     scores: Vec::new(),
+                    fresh: true,
                 }
             }
         }
@@ -277,6 +279,8 @@ pub(crate) struct Buffers<T> {
     pub(crate) col_sums: Vec<T>,
     /// `[rows, cols]` where scores are given.
     pub(crate) scores: Vec<T>,
+    /// Nothing has been added yet: the first products may overwrite.
+    pub(crate) fresh: bool,
 }
 
 fn map_rows<T: Real>(view: View<'_, T>, f: impl Fn(&[T]) -> T + Sync) -> Arc<[T]> {

@@ -50,6 +50,9 @@ const TILE_COLUMNS: usize = 512;
 /// Groups of columns: the parallel units of a panel. Each holds a partial gradient of the panel's rows.
 const GROUPS: usize = 8;
 
+/// What the products keep packed, a thread, as measured.
+const PACKING_BYTES: usize = 4 << 20;
+
 impl Geometry {
     pub(crate) fn new(rows: usize, cols: usize) -> Self {
         // Narrow matrices still give work to several threads.
@@ -115,7 +118,8 @@ impl Shape {
         let threads = rayon::current_num_threads().min(geometry.groups());
         let tiles = threads * geometry.panel * geometry.tile * self.matrices;
         let partial = geometry.groups() * geometry.panel * self.depth;
-        (tiles + partial) * self.number + (self.rows + self.cols) * 64
+        let packing = if self.depth > 0 { threads * PACKING_BYTES } else { 0 };
+        (tiles + partial) * self.number + packing + (self.rows + self.cols) * 64
     }
 
     /// Bytes of `rows` stored rows of scores.

@@ -583,13 +583,12 @@ fn column_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, tiles: &
     let argument = &statistic.argument;
     match (state, &statistic.reduce) {
         (State::LogSumExp { peak, sum, expected }, Reduce::LogSumExp { expect }) => {
-            // The masked and scaled rows of the tile, once; then maxima, then sums.
-            let lines = std::mem::take(&mut s.lines);
-            let plain = matches!(argument.scale, PerLine::All(_)) && argument.minus.is_none() && is_plain(&statistic.set);
-            let (lines, scale) = if plain {
-                (lines, argument.scale.at(0))
-            } else {
-                let mut lines = lines;
+            // The rows as they are where at most one entry is left out of each; else masked and scaled rows of the tile,
+            // once. Then maxima, then sums.
+            let mut lines = std::mem::take(&mut s.lines);
+            let plain = uniform(&argument.scale) && argument.minus.is_none() && leaves_out_one(&statistic.set);
+            let scale = if plain { argument.scale.at(0) } else { T::one() };
+            if !plain {
                 lines.resize(tiles.rows.len() * width, T::zero());
                 for (row, line) in tiles.rows.clone().zip(lines.chunks_exact_mut(width)) {
                     let x = tiles.seen(argument, row, &mut s.difference);
@@ -599,20 +598,28 @@ fn column_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, tiles: &
                         *u = if inside { argument.scale.at(tiles.cols.start + k) * *x } else { T::neg_infinity() };
                     }
                 }
-                (lines, T::one())
-            };
-            let at = |row: usize| {
-                if plain {
-                    tiles.row(argument.matrix, row)
-                } else {
-                    &lines[(row - tiles.rows.start) * width..(row - tiles.rows.start + 1) * width]
+            }
+            let masked = std::cell::RefCell::new(&mut s.masked);
+            let with_row = |row: usize, f: &mut dyn FnMut(&[T])| {
+                if !plain {
+                    return f(&lines[(row - tiles.rows.start) * width..(row - tiles.rows.start + 1) * width]);
+                }
+                let x = tiles.row(argument.matrix, row);
+                match statistic.set.meet(row, tiles.cols.start, x, true, &mut []) {
+                    Meets::AllBut(k) => {
+                        let mut masked = masked.borrow_mut();
+                        masked[..width].copy_from_slice(x);
+                        masked[k] = vanishing(scale);
+                        f(&masked[..width]);
+                    }
+                    _ => f(x),
                 }
             };
             let top = &mut s.column_peak[..width];
             let peak = &mut peak[offset..offset + width];
             top.copy_from_slice(peak);
             for row in tiles.rows.clone() {
-                simd::column_max(top, at(row), scale);
+                with_row(row, &mut |x| simd::column_max(top, x, scale));
             }
             for (k, (old, new)) in peak.iter_mut().zip(top.iter()).enumerate() {
                 if *new > *old {
@@ -629,10 +636,10 @@ fn column_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, tiles: &
             weighted.fill(T::zero());
             for row in tiles.rows.clone() {
                 match expect {
-                    None => simd::column_sum_exp(total, at(row), peak, scale),
+                    None => with_row(row, &mut |x| simd::column_sum_exp(total, x, peak, scale)),
                     Some(expect) => {
                         let g = tiles.seen(expect, row, &mut s.expected);
-                        simd::column_sum_exp_weighted(total, weighted, at(row), g, peak, scale);
+                        with_row(row, &mut |x| simd::column_sum_exp_weighted(total, weighted, x, g, peak, scale));
                     }
                 }
             }
@@ -671,12 +678,17 @@ fn column_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, tiles: &
     }
 }
 
-/// Whether every entry belongs.
-pub(crate) fn is_plain<T: Real>(set: &Set<T>) -> bool {
+/// Whether a set leaves out at most one entry of each row, whatever the scores.
+pub(crate) fn leaves_out_one<T: Real>(set: &Set<T>) -> bool {
     set.relations.is_empty()
         && !set.upper
         && !set.depends_on_scores()
-        && matches!(set.except, super::set::Except::Nothing)
+        && !matches!(set.except, super::set::Except::Lists(_))
+}
+
+/// Whether one number serves every line.
+pub(crate) fn uniform<T>(numbers: &PerLine<T>) -> bool {
+    matches!(numbers, PerLine::All(_))
 }
 
 /// As [`kept`], with bounds looked up by column.

@@ -1,0 +1,53 @@
+//! The operations that cases can name.
+
+mod clip;
+mod contrastive;
+mod embedding;
+mod hardness;
+mod madacos;
+mod unpg;
+
+use super::case::Case;
+use super::{Outputs, objective};
+use crate::error::Result;
+use crate::objective::{find, registry};
+
+/// An operation beyond the objectives.
+type Operation = fn(&Case) -> Result<Outputs>;
+
+const SPECIAL: &[(&str, Operation)] = &[
+    ("clip_loss", clip::clip_loss),
+    ("contrastive_loss", contrastive::contrastive_loss),
+    ("hard_contrastive_loss", contrastive::hard_contrastive_loss),
+    ("hardness_weights", hardness::hardness_weights),
+    ("madacos", madacos::madacos),
+    ("madacos_head", madacos::madacos_head),
+    ("pair_similarities", unpg::pair_similarities),
+    ("tcm_loss", |case| objective::perform(case, "tcm", case.params.clone())),
+    ("tolerance", embedding::tolerance),
+    ("trades_loss", |case| objective::perform(case, "trades", case.params.clone())),
+    ("uniformity", embedding::uniformity),
+    ("unpg_loss", |case| objective::perform(case, "unpg", case.params.clone())),
+    ("whisker_filter", unpg::whisker_filter),
+];
+
+/// Names of every operation, ascending: the objectives and those that papers define beyond them.
+pub fn ops() -> Vec<&'static str> {
+    let mut names: Vec<&str> = registry().iter().map(|e| e.name).chain(SPECIAL.iter().map(|(name, _)| *name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Carries out the operation of a case; `None` if there is no such operation.
+pub(super) fn perform(case: &Case) -> Option<Result<Outputs>> {
+    match SPECIAL.iter().find(|(name, _)| *name == case.op) {
+        Some((_, operation)) => Some(operation(case)),
+        None => find(&case.op).ok().map(|entry| objective::perform(case, entry.name, case.params.clone())),
+    }
+}
+
+/// The operations nearest to a name.
+pub(super) fn nearest(name: &str) -> Vec<String> {
+    crate::objective::nearest(name, ops().into_iter())
+}
