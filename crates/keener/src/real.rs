@@ -7,7 +7,17 @@ use num_traits::{Float, FromPrimitive, NumAssign};
 /// The functions marked *vector* contain no branch and no call, so that a loop over them becomes SIMD code under
 /// whatever instruction set the surrounding function was compiled for (see [`crate::simd`]).
 pub trait Real:
-    crate::products::Multiply + Float + NumAssign + FromPrimitive + std::iter::Sum + std::fmt::Debug + std::fmt::Display + Default + Send + Sync + 'static
+    crate::products::Multiply
+    + Float
+    + NumAssign
+    + FromPrimitive
+    + std::iter::Sum
+    + std::fmt::Debug
+    + std::fmt::Display
+    + Default
+    + Send
+    + Sync
+    + 'static
 {
     /// Name of the type, for messages.
     const NAME: &'static str;

@@ -515,8 +515,7 @@ mod tests {
             let exact: f64 = x.iter().map(|&v| (0.7 * f64::from(v) - 2.0).exp()).sum();
             assert!((f64::from(sum_exp(&x, 0.7, -2.0)) - exact).abs() <= 3e-7 * exact, "n = {n}");
             let (e, w) = sum_exp_weighted(&x, &g, 0.7, -2.0);
-            let exact_w: f64 =
-                x.iter().zip(&g).map(|(&v, &g)| (0.7 * f64::from(v) - 2.0).exp() * f64::from(g)).sum();
+            let exact_w: f64 = x.iter().zip(&g).map(|(&v, &g)| (0.7 * f64::from(v) - 2.0).exp() * f64::from(g)).sum();
             assert!((f64::from(e) - exact).abs() <= 3e-7 * exact);
             assert!((f64::from(w) - exact_w).abs() <= 2e-6 * exact.max(1e-9), "{w} {exact_w}");
             let peak = x.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(-2.0 * b));

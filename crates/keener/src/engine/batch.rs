@@ -230,7 +230,9 @@ impl<'a, T: Real> Batch<'a, T> {
         let labels = self.targets_for(objective)?;
         match labels.iter().position(|l| *l == NONE) {
             None => Ok(labels),
-            Some(row) => Err(Error::MissingInput { objective: objective.into(), missing: format!("a label at row {row}") }),
+            Some(row) => {
+                Err(Error::MissingInput { objective: objective.into(), missing: format!("a label at row {row}") })
+            }
         }
     }
 
@@ -262,7 +264,8 @@ impl<'a, T: Real> Batch<'a, T> {
             second_given: self.second_given.map(|v| v.slice(rows.clone())),
             gathered: self.gathered.map(|(ids, k)| (&ids[rows.start * k..rows.end * k], k)),
             // The diagonal of the whole, where no targets are given.
-            targets: part(&self.targets, &rows).or_else(|| Some(Cow::Owned((rows.start as u32..rows.end as u32).collect()))),
+            targets: part(&self.targets, &rows)
+                .or_else(|| Some(Cow::Owned((rows.start as u32..rows.end as u32).collect()))),
             positives: self.positives.as_ref().map(|p| Cow::Owned(p.slice(rows.clone()))),
             target_weights: match (&self.target_weights, entries) {
                 (Some(weights), Some(range)) => Some(Cow::Borrowed(&weights[range])),
@@ -282,7 +285,10 @@ impl<'a, T: Real> Batch<'a, T> {
     pub fn check(&self, finite: bool) -> Result<()> {
         let rows = self.rows();
         if self.given.is_none() && self.queries.is_none() {
-            return Err(Error::MissingInput { objective: "every objective".into(), missing: "queries or scores".into() });
+            return Err(Error::MissingInput {
+                objective: "every objective".into(),
+                missing: "queries or scores".into(),
+            });
         }
         if let (Some(queries), Some(candidates)) = (self.queries, self.candidates)
             && queries.cols != candidates.cols

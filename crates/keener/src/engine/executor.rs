@@ -1,6 +1,7 @@
 //! Runs plans over slices: value, gradients, and the choice between the three schedules.
 
 use super::batch::Batch;
+use super::complete;
 use super::gradient::{accumulate, accumulate_sparse, is_sparse, matrices_of};
 use super::matrix::{Bound, Buffers, Source, Wants};
 use super::plan::{Coupling, Objective, Outcome, Slot, Sweep};
@@ -85,9 +86,9 @@ pub(crate) struct Engine<'a, T> {
 impl<'a, T: Real> Engine<'a, T> {
     fn new(objective: &'static str, matrices: Vec<Bound<'a, T>>, keep: bool) -> Self {
         // Given scores are never stored a second time.
-        let stores = matrices.iter().map(|m| {
-            (keep && m.is_product()).then(|| Store { data: memory::zeros(m.rows * m.cols), filled: false })
-        });
+        let stores = matrices
+            .iter()
+            .map(|m| (keep && m.is_product()).then(|| Store { data: memory::zeros(m.rows * m.cols), filled: false }));
         let stores = stores.collect();
         Self { objective, matrices, stores, report: Vec::new(), replay: None }
     }
@@ -151,7 +152,8 @@ impl<'a, T: Real> Engine<'a, T> {
                     let mut keep = vec![T::zero(); x.len()];
                     let all = kept(&statistic.set, row, 0, x, &mut keep);
                     let inside = |c: &usize| all.unwrap_or(keep[*c] != T::zero());
-                    let mut u: Vec<T> = (0..x.len()).filter(inside).map(|c| scale.at(row) * x[c] + shift.at(row)).collect();
+                    let mut u: Vec<T> =
+                        (0..x.len()).filter(inside).map(|c| scale.at(row) * x[c] + shift.at(row)).collect();
                     let k = ks[row] as usize;
                     if k == 0 || k > u.len() {
                         return T::neg_infinity();
@@ -179,8 +181,16 @@ impl<'a, T: Real> Engine<'a, T> {
         for term in terms {
             self.check(&term.statistic)?;
         }
-        let terms: Vec<&Term<T>> =
-            terms.iter().filter(|t| !matches!(t.statistic.reduce, Reduce::KthLargest(_))).collect();
+        for term in terms {
+            if let Reduce::Rule(rule) = &term.statistic.reduce {
+                complete::accumulate(&self.matrices, term, rule.as_ref(), buffers);
+                for index in matrices_of(&term.statistic.argument, &term.statistic.reduce) {
+                    buffers[index].fresh = false;
+                }
+            }
+        }
+        let apart = |term: &&Term<T>| matches!(term.statistic.reduce, Reduce::KthLargest(_) | Reduce::Rule(_));
+        let terms: Vec<&Term<T>> = terms.iter().filter(|t| !apart(t)).collect();
         let sets: Vec<Vec<usize>> =
             terms.iter().map(|t| matrices_of(&t.statistic.argument, &t.statistic.reduce)).collect();
         for (matrices, items) in Self::clusters(&sets) {
@@ -292,6 +302,9 @@ impl<T: Real> Sweep<T> for Engine<'_, T> {
         for (k, statistic) in wanted.iter().enumerate() {
             if let Reduce::KthLargest(ks) = &statistic.reduce {
                 results[k] = Some(self.kth_largest(statistic, &ks.clone()));
+            }
+            if let Reduce::Rule(rule) = &statistic.reduce {
+                results[k] = Some(complete::values(&self.matrices, statistic, rule.as_ref()));
             }
         }
         let open: Vec<usize> = (0..wanted.len()).filter(|k| results[*k].is_none()).collect();
@@ -474,12 +487,20 @@ struct Prepared<'a, T> {
     choice: Choice,
 }
 
-fn prepare<'a, T: Real>(objective: &dyn Objective<T>, batch: &Batch<'a, T>, options: &Options) -> Result<Prepared<'a, T>> {
+fn prepare<'a, T: Real>(
+    objective: &dyn Objective<T>,
+    batch: &Batch<'a, T>,
+    options: &Options,
+) -> Result<Prepared<'a, T>> {
     batch.check(options.check_finite)?;
     let specs = objective.matrices();
     let expected = objective.parameters().len();
     if !batch.parameters.is_empty() && batch.parameters.len() != expected {
-        return Err(Error::shape("parameters", &[batch.parameters.len()], format!("[{expected}] for {}", objective.name())));
+        return Err(Error::shape(
+            "parameters",
+            &[batch.parameters.len()],
+            format!("[{expected}] for {}", objective.name()),
+        ));
     }
     let matrices = specs.iter().map(|s| Bound::new(*s, batch, objective.name())).collect::<Result<Vec<_>>>()?;
     let wants = specs
@@ -669,7 +690,11 @@ fn mean<T: Real>(values: &[T], normalizer: f64) -> T {
 ///
 /// # Errors
 /// Wrong or missing input, before anything is computed.
-pub fn evaluate<T: Real>(objective: &dyn Objective<T>, batch: &Batch<'_, T>, options: &Options) -> Result<Evaluation<T>> {
+pub fn evaluate<T: Real>(
+    objective: &dyn Objective<T>,
+    batch: &Batch<'_, T>,
+    options: &Options,
+) -> Result<Evaluation<T>> {
     let prepared = prepare(objective, batch, options)?;
     if prepared.choice.schedule == Schedule::Panel {
         return evaluate_by_panels(objective, batch, prepared);

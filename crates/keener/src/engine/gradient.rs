@@ -407,7 +407,18 @@ fn row_derivative<T: Real>(
         }
         match (&statistic.reduce, statistic.axis) {
             (Reduce::LogSumExp { expect }, Axis::Columns) => {
-                column_softmax(term, expect.as_ref(), &parts, tiles, row, x, &mut s.keep, &mut s.masked, &mut s.expected, h);
+                column_softmax(
+                    term,
+                    expect.as_ref(),
+                    &parts,
+                    tiles,
+                    row,
+                    x,
+                    &mut s.keep,
+                    &mut s.masked,
+                    &mut s.expected,
+                    h,
+                );
             }
             (Reduce::Sum { map, .. }, Axis::Rows) => {
                 let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
@@ -471,7 +482,11 @@ fn column_softmax<T: Real>(
     let argument = &term.statistic.argument;
     let columns = tiles.cols.clone();
     let uniform = uniform(&argument.scale) && uniform(&argument.shift) && argument.minus.is_none();
-    if uniform && leaves_out_one(&term.statistic.set) && term.expectation_weight.is_empty() && argument.shift.at(0) == T::zero() {
+    if uniform
+        && leaves_out_one(&term.statistic.set)
+        && term.expectation_weight.is_empty()
+        && argument.shift.at(0) == T::zero()
+    {
         let scale = argument.scale.at(0);
         let out = match term.statistic.set.meet(row, columns.start, x, true, keep) {
             Meets::AllBut(k) => Some(k),

@@ -101,13 +101,7 @@ impl<'a, T: Real> Bound<'a, T> {
         };
         let row_norms =
             if self.row_norms.is_empty() { self.row_norms.clone() } else { self.row_norms[rows.clone()].into() };
-        Self {
-            rows: rows.len(),
-            source,
-            row_norms,
-            col_norms: self.col_norms.clone(),
-            ..*self
-        }
+        Self { rows: rows.len(), source, row_norms, col_norms: self.col_norms.clone(), ..*self }
     }
 
     /// Inner dimension, or 0 where scores are given.
@@ -148,9 +142,7 @@ impl<'a, T: Real> Bound<'a, T> {
                         *o = match self.spec.scorer {
                             Scorer::Inner => dot,
                             Scorer::Cosine => dot * self.row_norms[row] * self.col_norms[id],
-                            Scorer::NegativeSquaredDistance => {
-                                dot + dot - self.row_norms[row] - self.col_norms[id]
-                            }
+                            Scorer::NegativeSquaredDistance => dot + dot - self.row_norms[row] - self.col_norms[id],
                         };
                     }
                 }

@@ -4,6 +4,7 @@
 //! passes split. Both choose a [`Schedule`] by the memory budget in [`Options`].
 
 mod batch;
+mod complete;
 mod executor;
 mod gradient;
 mod matrix;
@@ -17,6 +18,7 @@ mod sweep;
 mod tests;
 
 pub use batch::{Batch, View};
+pub use complete::RowRule;
 #[cfg(test)]
 pub(crate) use executor::forward_replaying;
 pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, explain, forward};

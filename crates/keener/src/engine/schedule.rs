@@ -168,7 +168,11 @@ pub fn choose(shape: Shape, coupling: Coupling, budget: usize) -> Choice {
                 rows_at_once: rows,
                 bytes: working + shape.stored(rows),
                 products: 3,
-                reason: format!("{rows} rows of scores ({}) are what the budget of {} holds", mib(shape.stored(rows)), mib(budget)),
+                reason: format!(
+                    "{rows} rows of scores ({}) are what the budget of {} holds",
+                    mib(shape.stored(rows)),
+                    mib(budget)
+                ),
             };
         }
     }
@@ -177,7 +181,11 @@ pub fn choose(shape: Shape, coupling: Coupling, budget: usize) -> Choice {
         rows_at_once: shape.rows,
         bytes: working,
         products: if shape.depth > 0 { 4 } else { 0 },
-        reason: format!("the scores ({}) do not fit the budget of {}: tiles are computed twice", mib(whole), mib(budget)),
+        reason: format!(
+            "the scores ({}) do not fit the budget of {}: tiles are computed twice",
+            mib(whole),
+            mib(budget)
+        ),
     }
 }
 

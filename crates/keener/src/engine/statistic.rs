@@ -1,5 +1,6 @@
 //! The vocabulary of plans: which scores, through which map, over which set, reduced how.
 
+use super::complete::RowRule;
 use super::set::Set;
 use std::sync::Arc;
 
@@ -93,6 +94,8 @@ pub enum Map {
     Softplus,
     /// `φ(u) = max(u, 0)`, with slope `[u > 0]`.
     Hinge,
+    /// `φ(u) = √max(u, 0)`, with slope 0 where `u ≤ 0`: a distance from its square.
+    Root,
     /// `φ(u) = 1`: counts the set (slope 0).
     One,
     /// `φ(u) = [u > 0]` (slope 0): counts what is above zero.
@@ -123,6 +126,8 @@ pub enum Reduce<T> {
     KthLargest(Arc<[u32]>),
     /// The entries at listed columns, in the order of the list. Rows only; the set is not consulted.
     Gather(Arc<Sparse>),
+    /// What a rule makes of the complete row, with its tally in `slope`. Rows only; the set is not consulted.
+    Rule(Arc<dyn RowRule<T>>),
 }
 
 /// One thing to compute in a sweep.
@@ -186,6 +191,11 @@ impl<T: num_traits::Float> Statistic<T> {
     /// The entries at listed columns of each row.
     pub fn gather(argument: Argument<T>, at: Arc<Sparse>) -> Self {
         Self::rows(argument, Set::all(), Reduce::Gather(at))
+    }
+
+    /// What `rule` makes of each complete row.
+    pub fn rule(argument: Argument<T>, rule: Arc<dyn RowRule<T>>) -> Self {
+        Self::rows(argument, Set::all(), Reduce::Rule(rule))
     }
 
     /// The same, down columns.
@@ -272,7 +282,7 @@ pub struct Stat<T> {
     pub values: Vec<T>,
     /// Expectation under the softmax, one a line, if asked for.
     pub expectation: Vec<T>,
-    /// `Σ φ'(u)`, one a line, if asked for.
+    /// `Σ φ'(u)`, one a line, if asked for; the tally of a rule.
     pub slope: Vec<T>,
     /// `Σ φ'(u) s`, one a line, if asked for.
     pub moment: Vec<T>,

@@ -133,12 +133,10 @@ impl<T: Real> State<T> {
                 let extra = if *moments { lines } else { 0 };
                 Self::Sum { value: vec![0.0; lines], slope: vec![0.0; extra], moment: vec![0.0; extra] }
             }
-            Reduce::TopK(k) => Self::Top {
-                k: *k,
-                values: vec![T::neg_infinity(); lines * k],
-                columns: vec![u32::MAX; lines * k],
-            },
-            Reduce::Gather(_) | Reduce::KthLargest(_) => Self::Gather { found: Vec::new() },
+            Reduce::TopK(k) => {
+                Self::Top { k: *k, values: vec![T::neg_infinity(); lines * k], columns: vec![u32::MAX; lines * k] }
+            }
+            Reduce::Gather(_) | Reduce::KthLargest(_) | Reduce::Rule(_) => Self::Gather { found: Vec::new() },
         }
     }
 
@@ -185,11 +183,8 @@ impl<T: Real> State<T> {
             Self::LogSumExp { peak, sum, expected } => {
                 for (line, (peak, sum)) in peak.iter().zip(&sum).enumerate() {
                     let at = first_line + line;
-                    into.values[at] = if *sum > 0.0 {
-                        T::of(peak.f64() + sum.ln() + shift.at(at).f64())
-                    } else {
-                        T::neg_infinity()
-                    };
+                    into.values[at] =
+                        if *sum > 0.0 { T::of(peak.f64() + sum.ln() + shift.at(at).f64()) } else { T::neg_infinity() };
                     if !expected.is_empty() && *sum > 0.0 {
                         into.expectation[at] = T::of(expected[line] / sum);
                     }
@@ -252,6 +247,7 @@ pub(crate) fn empty<T: Real>(statistic: &Statistic<T>, rows: usize, cols: usize)
         }
         Reduce::KthLargest(_) => Stat { values: vec![T::neg_infinity(); lines], ..Stat::default() },
         Reduce::Gather(at) => Stat { values: zeros(at.len()), ..Stat::default() },
+        Reduce::Rule(_) => Stat { values: zeros(lines), slope: zeros(lines), ..Stat::default() },
     }
 }
 
@@ -375,7 +371,8 @@ pub(crate) fn statistics<T: Real>(
             let tiles = &Tiles { scores: &scores, rows: work.rows, cols: work.cols };
             let scratch = work.scratch;
             let states = states.get_or_insert_with(|| {
-                let row_state = |s: &&Statistic<T>| (s.axis == Axis::Rows).then(|| State::new(&s.reduce, tiles.rows.len()));
+                let row_state =
+                    |s: &&Statistic<T>| (s.axis == Axis::Rows).then(|| State::new(&s.reduce, tiles.rows.len()));
                 wanted.iter().map(row_state).collect()
             });
             for (k, statistic) in wanted.iter().enumerate() {
@@ -464,7 +461,13 @@ pub(crate) fn kept<T: Real>(set: &Set<T>, row: usize, start: usize, x: &[T], kee
     }
 }
 
-fn row_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, row: usize, tiles: &Tiles<'_, T>, s: &mut Scratch<T>) {
+fn row_step<T: Real>(
+    statistic: &Statistic<T>,
+    state: &mut State<T>,
+    row: usize,
+    tiles: &Tiles<'_, T>,
+    s: &mut Scratch<T>,
+) {
     let line = row - tiles.rows.start;
     let start = tiles.cols.start;
     let argument = &statistic.argument;
@@ -549,7 +552,7 @@ pub(crate) fn map_sums<T: Real>(map: Map, x: &[T], keep: &[T], scale: T, shift: 
             let n = count();
             (scale * total + shift * n, n, total)
         }
-        Map::Square | Map::Hinge | Map::Positive => {
+        Map::Square | Map::Hinge | Map::Root | Map::Positive => {
             let (mut value, mut slope, mut moment) = (T::zero(), T::zero(), T::zero());
             for (k, s) in x.iter().enumerate() {
                 if keep.is_empty() || keep[k] != T::zero() {
@@ -572,13 +575,21 @@ pub(crate) fn map_entry<T: Real>(map: Map, u: T) -> (T, T) {
         Map::Square => (u * u, u + u),
         Map::Softplus => (crate::real::softplus(u), crate::real::sigmoid(u)),
         Map::Hinge => (u.max(zero), if u > zero { one } else { zero }),
+        Map::Root if u > zero => (u.sqrt(), (u.sqrt() + u.sqrt()).recip()),
+        Map::Root => (zero, zero),
         Map::One => (one, zero),
         Map::Positive => (if u > zero { one } else { zero }, zero),
     }
 }
 
 /// Adds a tile to column states; `offset` is the tile's first column within the group.
-fn column_step<T: Real>(statistic: &Statistic<T>, state: &mut State<T>, tiles: &Tiles<'_, T>, offset: usize, s: &mut Scratch<T>) {
+fn column_step<T: Real>(
+    statistic: &Statistic<T>,
+    state: &mut State<T>,
+    tiles: &Tiles<'_, T>,
+    offset: usize,
+    s: &mut Scratch<T>,
+) {
     let width = tiles.cols.len();
     let argument = &statistic.argument;
     match (state, &statistic.reduce) {
@@ -692,7 +703,13 @@ pub(crate) fn uniform<T>(numbers: &PerLine<T>) -> bool {
 }
 
 /// As [`kept`], with bounds looked up by column.
-pub(crate) fn kept_for_columns<T: Real>(set: &Set<T>, row: usize, start: usize, x: &[T], keep: &mut [T]) -> Option<bool> {
+pub(crate) fn kept_for_columns<T: Real>(
+    set: &Set<T>,
+    row: usize,
+    start: usize,
+    x: &[T],
+    keep: &mut [T],
+) -> Option<bool> {
     match set.meet(row, start, x, true, keep) {
         Meets::Whole => Some(true),
         Meets::Nothing => Some(false),

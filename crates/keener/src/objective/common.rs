@@ -55,12 +55,17 @@ impl<T: Real> TargetAndOthers<T> {
         others: Set<T>,
     ) -> Result<Self> {
         let lists = one_column(targets);
-        let wanted =
-            [Statistic::gather(argument.clone(), lists.clone()), Statistic::log_sum_exp(argument, others)];
+        let wanted = [Statistic::gather(argument.clone(), lists.clone()), Statistic::log_sum_exp(argument, others)];
         let stats = engine.sweep(&wanted)?;
         let [target, others] = wanted;
         let target_values = spread(&stats[0], &lists, T::zero());
-        Ok(Self { lists, target: (target, stats[0].clone()), others: (others, stats[1].clone()), target_values, expectation: Vec::new() })
+        Ok(Self {
+            lists,
+            target: (target, stats[0].clone()),
+            others: (others, stats[1].clone()),
+            target_values,
+            expectation: Vec::new(),
+        })
     }
 }
 
@@ -77,7 +82,8 @@ pub(crate) fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> 
     if value.is_finite() && value >= low && value <= high {
         return Ok(());
     }
-    let expected = if high.is_finite() { format!("a number in [{low}, {high}]") } else { format!("a finite number ≥ {low}") };
+    let expected =
+        if high.is_finite() { format!("a number in [{low}, {high}]") } else { format!("a finite number ≥ {low}") };
     Err(Error::parameter(name, value, expected))
 }
 

@@ -65,12 +65,7 @@ impl Configured for HardContrastive {
 }
 
 /// The softmax of the target against a set.
-fn contrast<T: Real>(
-    engine: &mut dyn Sweep<T>,
-    temperature: f64,
-    targets: &[u32],
-    set: Set<T>,
-) -> Result<Outcome<T>> {
+fn contrast<T: Real>(engine: &mut dyn Sweep<T>, temperature: f64, targets: &[u32], set: Set<T>) -> Result<Outcome<T>> {
     let argument = Argument::of(0).scaled(T::of(1.0 / temperature));
     let found = TargetAndOthers::sweep(engine, argument, targets, set)?;
     let pairs = found.others.1.values.iter().zip(&found.target_values).zip(targets);
@@ -85,6 +80,19 @@ fn contrast<T: Real>(
         let ((gather, at), (lse, value)) = (found.target.clone(), found.others.clone());
         Backward::terms(vec![Term::new(lse, value, others), Term::new(gather, at, target)])
     }))
+}
+
+/// The hardest `alpha` share of each row's negatives, ties at the threshold included; the threshold is frozen.
+pub(crate) fn hard_negatives<T: Real>(engine: &mut dyn Sweep<T>, alpha: f64, targets: &[u32]) -> Result<Set<T>> {
+    let columns = engine.shape(0).1;
+    let count = |target: &u32| {
+        let negatives = columns - usize::from(*target != NONE);
+        ((alpha * negatives as f64).ceil() as usize).clamp(usize::from(negatives > 0), negatives) as u32
+    };
+    let negatives = Set::others(targets.into());
+    let kth = Statistic::kth_largest(targets.iter().map(count).collect(), Argument::of(0), negatives.clone());
+    let threshold = engine.sweep(&[kth])?[0].values.clone();
+    Ok(negatives.at_least(engine.freeze("threshold", threshold)))
 }
 
 impl<T: Real> Objective<T> for Contrastive {
@@ -121,17 +129,8 @@ impl<T: Real> Objective<T> for HardContrastive {
 
     fn evaluate(&self, engine: &mut dyn Sweep<T>, batch: &Batch<'_, T>) -> Result<Outcome<T>> {
         let targets = batch.targets_or_diagonal();
-        let columns = engine.shape(0).1;
-        let count = |target: &u32| {
-            let negatives = columns - usize::from(*target != NONE);
-            ((self.alpha * negatives as f64).ceil() as usize).clamp(usize::from(negatives > 0), negatives) as u32
-        };
-        let negatives = Set::others(targets.as_ref().into());
-        let m = targets.iter().map(count).collect();
-        let kth = Statistic::kth_largest(m, Argument::of(0), negatives.clone());
-        let threshold = engine.sweep(&[kth])?[0].values.clone();
-        let threshold = engine.freeze("threshold", threshold);
-        contrast(engine, self.temperature, &targets, negatives.at_least(threshold))
+        let set = hard_negatives(engine, self.alpha, &targets)?;
+        contrast(engine, self.temperature, &targets, set)
     }
 }
 
@@ -160,7 +159,11 @@ pub(crate) const HARD: Entry = Entry {
     formula: "loss_i = −ln [exp(s_it/τ) / (exp(s_it/τ) + Σ_{j: s_ij ≥ q_i} exp(s_ij/τ))], q_i the upper alpha-quantile of row i",
     parameters: &[
         ParameterDoc::new("temperature", "τ > 0; 0.2 by default"),
-        ParameterDoc::main("alpha", "share of negatives kept, in (0, 1]; 0.0819 by default (the paper)", &[0.05, 0.1, 0.25, 0.5]),
+        ParameterDoc::main(
+            "alpha",
+            "share of negatives kept, in (0, 1]; 0.0819 by default (the paper)",
+            &[0.05, 0.1, 0.25, 0.5],
+        ),
     ],
     paper: Paper { title: "Understanding the Behaviour of Contrastive Loss", id: "2012.09740" },
     when: "Large banks of negatives, most of them easy; a temperature that you would rather not tune.",

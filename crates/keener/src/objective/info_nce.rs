@@ -86,12 +86,8 @@ impl<T: Real> Objective<T> for InfoNce {
         let pairs = found.others.1.values.iter().zip(&found.target_values);
         let (values, p): (Vec<T>, Vec<T>) = pairs.map(|(o, t)| against(*o, *t)).unzip();
         // ∂loss/∂ln τ = −(1/τ) p (E − s_t), E the mean score of the negatives under their softmax.
-        let slope: Vec<T> = expected
-            .iter()
-            .zip(&found.target_values)
-            .zip(&p)
-            .map(|((e, t), p)| -*p * (scale * *e - *t))
-            .collect();
+        let slope: Vec<T> =
+            expected.iter().zip(&found.target_values).zip(&p).map(|((e, t), p)| -*p * (scale * *e - *t)).collect();
         Ok(Outcome::new(values, move |upstream| {
             let others = times(upstream, &p);
             let target = to_entries(&others, &found.lists).into_iter().map(|x| -x).collect();
@@ -181,9 +177,18 @@ mod tests {
         let tau = 1e-3;
         let run = case.run::<f64>(&InfoNce { temperature: tau, ..InfoNce::default() }, &Options::default());
         let hard = |i: usize| {
-            let unit = |v: &[f64]| { let n = v.iter().map(|x| x * x).sum::<f64>().sqrt(); v.iter().map(|x| x / n).collect::<Vec<_>>() };
+            let unit = |v: &[f64]| {
+                let n = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+                v.iter().map(|x| x / n).collect::<Vec<_>>()
+            };
             let q = unit(&case.queries[i * 3..i * 3 + 3]);
-            let s: Vec<f64> = case.candidates.as_ref().unwrap().chunks(3).map(|c| unit(c).iter().zip(&q).map(|(a, b)| a * b).sum()).collect();
+            let s: Vec<f64> = case
+                .candidates
+                .as_ref()
+                .unwrap()
+                .chunks(3)
+                .map(|c| unit(c).iter().zip(&q).map(|(a, b)| a * b).sum())
+                .collect();
             (s.iter().enumerate().filter(|(j, _)| *j != i).fold(f64::MIN, |m, (_, v)| m.max(*v)) - s[i]).max(0.0)
         };
         for i in 0..6 {

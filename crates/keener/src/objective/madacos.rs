@@ -87,7 +87,8 @@ impl<T: Real> Objective<T> for MadaCos {
             return Err(Error::shape("scores of madacos", &[rows, classes], "at least one row and two classes"));
         }
         let lists = one_column(targets);
-        let cosines = spread(&engine.sweep(&[Statistic::gather(Argument::of(0), lists.clone())])?[0], &lists, T::zero());
+        let cosines =
+            spread(&engine.sweep(&[Statistic::gather(Argument::of(0), lists.clone())])?[0], &lists, T::zero());
         let at = lower_median(&cosines);
         let median = cosines[at].f64().min(1.0);
         let odds = self.alpha / (1.0 - self.alpha);
@@ -127,7 +128,11 @@ pub(crate) const ENTRY: Entry = Entry {
     summary: "Cosine softmax whose scale and margin follow the batch: nothing to tune but the median's probability.",
     formula: "loss_i = −ln softmax_j(s (cos_ij − m [j = y]))_y with s and m such that the median sample has probability alpha",
     parameters: &[
-        ParameterDoc::main("alpha", "probability of the median sample, in (0, 1); 0.02 by default (the paper)", &[0.02, 0.1, 0.5, 0.8]),
+        ParameterDoc::main(
+            "alpha",
+            "probability of the median sample, in (0, 1); 0.02 by default (the paper)",
+            &[0.02, 0.1, 0.5, 0.8],
+        ),
         ParameterDoc::new("b_method", "whose negatives set the margin: index (default), mean or median"),
         ParameterDoc::new("min_scale", "smallest scale, > 0; 32 by default"),
         ParameterDoc::new("saturation_odds", "odds of the median sample at cosine 1; 9999999 by default"),
@@ -173,7 +178,9 @@ mod tests {
     fn one_class_is_refused() {
         let cosines = [0.5];
         let batch = Batch::scores(View::new(&cosines, 1, 1).unwrap()).with_targets(vec![0]);
-        assert!(evaluate(&MadaCos::default(), &batch, &Options::default()).unwrap_err().to_string().contains("two classes"));
+        assert!(
+            evaluate(&MadaCos::default(), &batch, &Options::default()).unwrap_err().to_string().contains("two classes")
+        );
         let case = Case::random(Reads::ClassHead, 1, 4, 3, 1);
         assert!(case.run::<f64>(&MadaCos::default(), &Options::default()).loss.is_finite());
     }

@@ -2,7 +2,9 @@
 
 use super::common::{TargetAndOthers, above, against, times, to_entries, within};
 use super::registry::{Configured, Entry, Family, Paper, ParameterDoc, Reads, build_from, defaults_of};
-use crate::engine::{Argument, Backward, Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Sweep, Term};
+use crate::engine::{
+    Argument, Backward, Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Sweep, Term,
+};
 use crate::error::{Error, Result};
 use crate::real::Real;
 use serde::{Deserialize, Serialize};
@@ -196,7 +198,11 @@ pub(crate) const NORMALIZED: Entry = Entry {
     reads: Reads::ClassHead,
     summary: "Softmax over scaled cosines: directions decide, lengths do not.",
     formula: "loss_i = −ln softmax_j(scale · cos(x_i, w_j))_y",
-    parameters: &[ParameterDoc::main("scale", "> 0; 20 by default (arXiv 1811.12649: temperature 0.05)", &[5.0, 10.0, 20.0, 40.0])],
+    parameters: &[ParameterDoc::main(
+        "scale",
+        "> 0; 20 by default (arXiv 1811.12649: temperature 0.05)",
+        &[5.0, 10.0, 20.0, 40.0],
+    )],
     paper: Paper { title: "Classification is a Strong Baseline for Deep Metric Learning", id: "1811.12649" },
     when: "Embeddings that must also serve unseen classes, without sampling pairs; the simplest cosine head to start from.",
     when_not: "Calibrated probabilities matter, or one class has many distinct modes.",

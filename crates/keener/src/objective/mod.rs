@@ -10,28 +10,49 @@ mod sum;
 #[cfg(test)]
 pub(crate) mod testing;
 
+mod binary_cross_entropy;
+mod comp_sum;
 mod contrastive;
+mod contrastive_pairs;
+mod focal;
 mod info_nce;
 mod madacos;
 mod margin_softmax;
+mod multi_similarity;
+mod nt_xent;
+mod proxy_anchor;
 mod siglip;
+mod simple_contrastive;
 mod softmax_cross_entropy;
+mod supervised_contrastive;
 mod symmetric_info_nce;
 mod tcm;
 mod trades;
+mod triplet;
 mod unpg;
 
+pub use binary_cross_entropy::BinaryCrossEntropy;
+pub use comp_sum::CompSum;
 pub use contrastive::{Contrastive, HardContrastive};
+pub use contrastive_pairs::ContrastivePairs;
+pub use focal::Focal;
 pub use info_nce::InfoNce;
 pub use madacos::{LogBMethod, MadaCos};
 pub use margin_softmax::{ArcFace, CosFace, NormalizedSoftmax};
+pub use multi_similarity::MultiSimilarity;
+pub use nt_xent::{NtXent, NtXentVariant};
+pub use proxy_anchor::ProxyAnchor;
+pub(crate) use registry::nearest;
 pub use registry::{
     Configured, Entry, Family, Objectives, Paper, ParameterDoc, Reads, SharedObjective, build, find, parse, registry,
 };
 pub use siglip::SigLip;
+pub use simple_contrastive::{HardSimpleContrastive, SimpleContrastive};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use sum::Sum;
+pub use supervised_contrastive::SupervisedContrastive;
 pub use symmetric_info_nce::SymmetricInfoNce;
 pub use tcm::Tcm;
 pub use trades::Trades;
+pub use triplet::{Mining, Triplet};
 pub use unpg::{MarginHead, Unpg, WhiskerFilter, pair_similarities, whisker_filter};

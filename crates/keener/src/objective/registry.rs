@@ -43,8 +43,12 @@ impl Reads {
             Self::ClassHead => "queries [B, d], class weights [N, d] (or scores [B, N]) and the class of each row",
             Self::MultiLabel => "scores [B, N] (or queries and class weights) and the positive classes of each row",
             Self::LabelledEmbeddings => "embeddings [B, d] and the class of each row",
-            Self::PairedViews => "queries [B, d] and candidates [N, d]; row i of both belong together unless targets say otherwise",
-            Self::TwoScores => "scores of a clean and of an attacked version [B, N] (or both queries and class weights) and the class of each row",
+            Self::PairedViews => {
+                "queries [B, d] and candidates [N, d]; row i of both belong together unless targets say otherwise"
+            }
+            Self::TwoScores => {
+                "scores of a clean and of an attacked version [B, N] (or both queries and class weights) and the class of each row"
+            }
         }
     }
 }
@@ -168,17 +172,28 @@ pub(crate) fn defaults_of<C: Configured>() -> Map<String, Value> {
 pub fn registry() -> &'static [Entry] {
     const ENTRIES: &[Entry] = &[
         super::softmax_cross_entropy::ENTRY,
+        super::binary_cross_entropy::ENTRY,
+        super::focal::ENTRY,
+        super::comp_sum::ENTRY,
         super::margin_softmax::NORMALIZED,
         super::margin_softmax::COSFACE,
         super::margin_softmax::ARCFACE,
         super::madacos::ENTRY,
         super::unpg::ENTRY,
+        super::proxy_anchor::ENTRY,
+        super::supervised_contrastive::ENTRY,
+        super::nt_xent::ENTRY,
+        super::triplet::ENTRY,
+        super::contrastive_pairs::ENTRY,
+        super::multi_similarity::ENTRY,
         super::tcm::ENTRY,
         super::info_nce::ENTRY,
         super::symmetric_info_nce::ENTRY,
         super::siglip::ENTRY,
         super::contrastive::PLAIN,
         super::contrastive::HARD,
+        super::simple_contrastive::PLAIN,
+        super::simple_contrastive::HARD,
         super::trades::ENTRY,
     ];
     ENTRIES
@@ -194,7 +209,10 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     found.ok_or_else(|| Error::Unknown {
         kind: "objective",
         name: name.to_string(),
-        nearest: nearest(&wanted, registry().iter().flat_map(|e| std::iter::once(e.name).chain(e.aliases.iter().copied()))),
+        nearest: nearest(
+            &wanted,
+            registry().iter().flat_map(|e| std::iter::once(e.name).chain(e.aliases.iter().copied())),
+        ),
     })
 }
 

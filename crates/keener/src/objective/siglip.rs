@@ -53,10 +53,7 @@ impl<T: Real> Objective<T> for SigLip {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        vec![
-            Parameter { name: "log_scale", initial: self.log_scale },
-            Parameter { name: "bias", initial: self.bias },
-        ]
+        vec![Parameter { name: "log_scale", initial: self.log_scale }, Parameter { name: "bias", initial: self.bias }]
     }
 
     fn evaluate(&self, engine: &mut dyn Sweep<T>, batch: &Batch<'_, T>) -> Result<Outcome<T>> {

@@ -3,7 +3,8 @@
 use super::common::{TargetAndOthers, against, times, to_entries, within};
 use super::registry::{Configured, Entry, Family, Paper, ParameterDoc, Reads, build_from, defaults_of};
 use crate::engine::{
-    Argument, Backward, Batch, Coupling, Map, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Statistic, Sweep, Term,
+    Argument, Backward, Batch, Coupling, Map, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Sparse, Statistic,
+    Sweep, Term,
 };
 use crate::error::Result;
 use crate::real::Real;
@@ -100,7 +101,7 @@ impl<T: Real> Objective<T> for SoftmaxCrossEntropy {
         } else {
             let everything: Vec<u32> = (0..class_weights.len() as u32).collect();
             let rows = targets.iter().map(|_| everything.iter().copied());
-            Statistic::gather(argument.clone(), Arc::new(crate::engine::Sparse::from_rows(rows)))
+            Statistic::gather(argument.clone(), Arc::new(Sparse::from_rows(rows)))
         };
         let all = Statistic::log_sum_exp(argument, Set::all());
         let stats = engine.sweep(&[sum.clone(), all.clone()])?;
@@ -138,50 +139,61 @@ impl<T: Real> Objective<T> for SoftmaxCrossEntropy {
 }
 
 impl SoftmaxCrossEntropy {
-    /// Soft targets: `Σ_j t_ij (lse_i − s_ij)`.
+    /// Soft targets: `Σ_j w_j ((1 − ε) t_ij + ε/N) (lse_i − s_ij)`.
     fn soft<T: Real>(&self, engine: &mut dyn Sweep<T>, batch: &Batch<'_, T>) -> Result<Outcome<T>> {
-        let lists = Arc::new(batch.positives.as_deref().cloned().unwrap_or_default());
-        let mut weights = match &batch.target_weights {
-            Some(w) => w.to_vec(),
-            None => vec![T::one(); lists.len()],
+        let columns = engine.shape(0).1;
+        let given = Arc::new(batch.positives.as_deref().cloned().unwrap_or_default());
+        let keep = T::of(1.0 - self.label_smoothing);
+        let share = T::of(self.label_smoothing / columns.max(1) as f64);
+        let target = |k: usize| keep * batch.target_weights.as_ref().map_or(T::one(), |w| w[k]);
+        let (lists, coefficients, spread) = match batch.class_weights {
+            // Smoothing reaches every column, each with its own weight: all of them are listed.
+            Some(weights) if share > T::zero() => {
+                let all = Sparse::from_rows((0..given.rows()).map(|_| 0..columns as u32));
+                let mut coefficients: Vec<T> = all.columns.iter().map(|c| share * weights[*c as usize]).collect();
+                for row in 0..given.rows() {
+                    for k in given.range(row) {
+                        let column = given.columns[k] as usize;
+                        coefficients[row * columns + column] += target(k) * weights[column];
+                    }
+                }
+                (Arc::new(all), coefficients, T::zero())
+            }
+            weights => {
+                let weight = |column: u32| weights.map_or(T::one(), |w| w[column as usize]);
+                let coefficients = given.columns.iter().enumerate().map(|(k, c)| target(k) * weight(*c)).collect();
+                (given, coefficients, share)
+            }
         };
-        if let Some(classes) = batch.class_weights {
-            weights.iter_mut().zip(&lists.columns).for_each(|(w, c)| *w *= classes[*c as usize]);
-        }
-        let gather = Statistic::gather(Argument::of(0), lists.clone());
-        let all = Statistic::log_sum_exp(Argument::of(0), Set::all());
-        let smoothing = T::of(self.label_smoothing);
-        let sum = Statistic::sum(Map::Identity, Argument::of(0), Set::all());
-        let n = T::of(engine.shape(0).1 as f64);
-        let mut wanted = vec![gather, all];
-        if smoothing > T::zero() {
-            wanted.push(sum);
+        let mut wanted = vec![
+            Statistic::gather(Argument::of(0), lists.clone()),
+            Statistic::log_sum_exp(Argument::of(0), Set::all()),
+        ];
+        if spread > T::zero() {
+            wanted.push(Statistic::sum(Map::Identity, Argument::of(0), Set::all()));
         }
         let stats = engine.sweep(&wanted)?;
-        let mass: Vec<T> =
-            (0..lists.rows()).map(|row| weights[lists.range(row)].iter().copied().sum()).collect();
-        let keep = T::one() - smoothing;
+        let n = T::of(columns as f64);
         let values = (0..lists.rows())
             .map(|row| {
                 let lse = stats[1].values[row];
-                let hard: T = lists.range(row).map(|k| weights[k] * (lse - stats[0].values[k])).sum();
-                let soft = stats.get(2).map_or(T::zero(), |s| smoothing * mass[row] * (lse - s.values[row] / n));
-                keep * hard + soft
+                let listed: T = lists.range(row).map(|k| coefficients[k] * (lse - stats[0].values[k])).sum();
+                listed + stats.get(2).map_or(T::zero(), |sum| spread * (n * lse - sum.values[row]))
             })
             .collect();
         Ok(Outcome::new(values, move |upstream| {
-            let up = times(upstream, &mass);
+            let mass = |row: usize| coefficients[lists.range(row)].iter().copied().sum::<T>() + spread * n;
+            let up = upstream.iter().enumerate().map(|(row, u)| *u * mass(row)).collect();
             let down = (0..lists.rows())
                 .flat_map(|row| lists.range(row).map(move |k| (row, k)))
-                .map(|(row, k)| -keep * upstream[row] * weights[k])
+                .map(|(row, k)| -upstream[row] * coefficients[k])
                 .collect();
             let mut terms = vec![
                 Term::new(wanted[0].clone(), stats[0].clone(), down),
                 Term::new(wanted[1].clone(), stats[1].clone(), up),
             ];
             if let Some(sum) = stats.get(2) {
-                let share = (0..mass.len()).map(|i| -smoothing * upstream[i] * mass[i] / n).collect();
-                terms.push(Term::new(wanted[2].clone(), sum.clone(), share));
+                terms.push(Term::new(wanted[2].clone(), sum.clone(), upstream.iter().map(|u| -spread * *u).collect()));
             }
             Backward::terms(terms)
         }))
@@ -195,12 +207,11 @@ pub(crate) const ENTRY: Entry = Entry {
     reads: Reads::ClassHead,
     summary: "Softmax cross-entropy, with label smoothing, class weights, ignored rows and soft targets.",
     formula: "loss_i = ln Σ_j exp(s_ij) − s_iy   (smoothed: (1 − ε) of it + ε · mean over classes)",
-    parameters: &[ParameterDoc::main(
-        "label_smoothing",
-        "ε in [0, 1); 0 by default (PyTorch)",
-        &[0.0, 0.05, 0.1, 0.2],
-    )],
-    paper: Paper { title: "Rethinking the Inception Architecture for Computer Vision (label smoothing)", id: "1512.00567" },
+    parameters: &[ParameterDoc::main("label_smoothing", "ε in [0, 1); 0 by default (PyTorch)", &[0.0, 0.05, 0.1, 0.2])],
+    paper: Paper {
+        title: "Rethinking the Inception Architecture for Computer Vision (label smoothing)",
+        id: "1512.00567",
+    },
     when: "The default for classification with clean labels and calibrated probabilities in mind; the baseline to beat.",
     when_not: "Many wrong labels (try a bounded loss), unseen classes at test time (try a margin or contrastive objective).",
     pytorch: "F.cross_entropy(x @ W.T + b, y, label_smoothing={label_smoothing})",
@@ -258,7 +269,9 @@ mod tests {
     fn bad_input_is_named() {
         let scores = [0.0, 1.0, f64::NAN, 2.0];
         let view = View::new(&scores, 2, 2).unwrap();
-        let run = |b: &Batch<'_, f64>| evaluate(&SoftmaxCrossEntropy::default(), b, &Options::default()).unwrap_err().to_string();
+        let run = |b: &Batch<'_, f64>| {
+            evaluate(&SoftmaxCrossEntropy::default(), b, &Options::default()).unwrap_err().to_string()
+        };
         assert!(run(&Batch::scores(view).with_targets(vec![0, 1])).contains("row 1, column 0"));
         let good = [0.0, 1.0, 1.5, 2.0];
         let view = View::new(&good, 2, 2).unwrap();

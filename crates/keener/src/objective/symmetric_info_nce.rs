@@ -137,7 +137,8 @@ mod tests {
         let swapped =
             Case { queries: case.candidates.clone().unwrap(), candidates: Some(case.queries.clone()), ..case.clone() };
         let objective = SymmetricInfoNce::default();
-        let (a, b) = (case.run::<f64>(&objective, &Options::default()), swapped.run::<f64>(&objective, &Options::default()));
+        let (a, b) =
+            (case.run::<f64>(&objective, &Options::default()), swapped.run::<f64>(&objective, &Options::default()));
         assert!((a.loss - b.loss).abs() < 1e-12);
         assert!(a.gradients.queries.iter().zip(&b.gradients.candidates).all(|(x, y)| (x - y).abs() < 1e-12));
     }

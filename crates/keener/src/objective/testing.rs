@@ -40,7 +40,10 @@ impl Case {
             .then(|| queries.iter().map(|q| q + 0.2 * rng.random_range(-1.0..1.0)).collect());
         let positives = (reads == Reads::MultiLabel).then(|| {
             crate::engine::Sparse::from_rows((0..rows).map(|r| {
-                (0..classes as u32).filter(|_| rng.random_range(0.0..1.0) < 0.3).take(if r == 0 { 0 } else { 9 }).collect::<Vec<_>>()
+                (0..classes as u32)
+                    .filter(|_| rng.random_range(0.0..1.0) < 0.3)
+                    .take(if r == 0 { 0 } else { 9 })
+                    .collect::<Vec<_>>()
             }))
         });
         let targets = match reads {
@@ -88,7 +91,8 @@ pub(crate) struct Tensors<T> {
 }
 
 fn loss_with(objective: &dyn Objective<f64>, case: &Case, tensors: &Tensors<f64>, frozen: &Frozen<f64>) -> f64 {
-    let run = crate::engine::forward_replaying(objective, &case.batch(tensors), &Options::default(), Some(frozen.clone()));
+    let run =
+        crate::engine::forward_replaying(objective, &case.batch(tensors), &Options::default(), Some(frozen.clone()));
     run.unwrap().loss()
 }
 

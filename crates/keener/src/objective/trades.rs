@@ -3,7 +3,8 @@
 use super::common::{TargetAndOthers, against, times, to_entries, within};
 use super::registry::{Configured, Entry, Family, Paper, ParameterDoc, Reads, build_from, defaults_of};
 use crate::engine::{
-    Argument, Backward, Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Slot, Statistic, Sweep, Term,
+    Argument, Backward, Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Slot, Statistic, Sweep,
+    Term,
 };
 use crate::error::Result;
 use crate::real::Real;

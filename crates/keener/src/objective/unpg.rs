@@ -111,10 +111,8 @@ impl<T: Real> Objective<T> for Unpg {
         let low = engine.freeze("lower_fence", vec![low])[0];
         let high = engine.freeze("upper_fence", vec![high])[0];
         let kept = negatives.at_least(low).at_most(high);
-        let wanted = [
-            Statistic::log_sum_exp(pairs.clone().scaled(scale), kept.clone()),
-            Statistic::sum(Map::One, pairs, kept),
-        ];
+        let wanted =
+            [Statistic::log_sum_exp(pairs.clone().scaled(scale), kept.clone()), Statistic::sum(Map::One, pairs, kept)];
         let stats = engine.sweep(&wanted)?;
         let shared = stats[0].values.iter().fold(T::neg_infinity(), |a, b| log_add_exp(a, *b));
         engine.report("kept_count", vec![stats[1].values.iter().copied().sum()]);
@@ -222,7 +220,11 @@ pub(crate) const ENTRY: Entry = Entry {
         ParameterDoc::new("head", "cosface (default), arcface or plain"),
         ParameterDoc::new("scale", "> 0; 64 by default (the released configuration)"),
         ParameterDoc::new("margin", "≥ 0; 0.5 by default (the released configuration)"),
-        ParameterDoc::main("whisker", "r ≥ 0 in interquartile ranges; 1.5 by default (MS1MV2), 1.0 for K-FACE", &[0.5, 1.0, 1.5]),
+        ParameterDoc::main(
+            "whisker",
+            "r ≥ 0 in interquartile ranges; 1.5 by default (MS1MV2), 1.0 for K-FACE",
+            &[0.5, 1.0, 1.5],
+        ),
     ],
     paper: Paper {
         title: "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face Recognition",
@@ -256,7 +258,10 @@ mod tests {
         let (_, negative) = pair_similarities(view(&case.queries), &labels).unwrap();
         let kept = whisker_filter(&negative, 0.1).unwrap().kept_sorted;
         assert!(kept.len() < negative.len(), "the filter cuts something");
-        let unit = |row: &[f64]| { let n = row.iter().map(|x| x * x).sum::<f64>().sqrt(); row.iter().map(|x| x / n).collect::<Vec<_>>() };
+        let unit = |row: &[f64]| {
+            let n = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            row.iter().map(|x| x / n).collect::<Vec<_>>()
+        };
         for (i, x) in case.queries.chunks(3).enumerate() {
             let x = unit(x);
             let mut logits: Vec<f64> = kept.iter().map(|v| scale * v).collect();
@@ -264,7 +269,9 @@ mod tests {
             for (j, w) in case.candidates.as_ref().unwrap().chunks(3).enumerate() {
                 let c: f64 = unit(w).iter().zip(&x).map(|(a, b)| a * b).sum();
                 let z = scale * if j as u32 == labels[i] { c - margin } else { c };
-                if j as u32 == labels[i] { target = z; }
+                if j as u32 == labels[i] {
+                    target = z;
+                }
                 logits.push(z);
             }
             let literal = logits.iter().map(|z| z.exp()).sum::<f64>().ln() - target;

@@ -11,10 +11,19 @@ pub(super) fn contrastive_loss(case: &Case) -> Result<Outputs> {
 
 /// As [`contrastive_loss`], with `alpha`; also `threshold` `[B]` and the negatives `kept` `[B, K]` (0 or 1, 0 at the positive).
 pub(super) fn hard_contrastive_loss(case: &Case) -> Result<Outputs> {
-    let mut outputs = objective::perform(case, "hard_contrastive", case.renamed(&[("tau", "temperature")]))?;
+    with_kept(case, objective::perform(case, "hard_contrastive", case.renamed(&[("tau", "temperature")]))?)
+}
+
+/// `lambda`, `alpha`; otherwise as [`hard_contrastive_loss`].
+pub(super) fn hard_simple_contrastive_loss(case: &Case) -> Result<Outputs> {
+    with_kept(case, objective::perform(case, "hard_simple_contrastive", case.params.clone())?)
+}
+
+/// Adds the negatives at or above the reported threshold.
+fn with_kept(case: &Case, mut outputs: Outputs) -> Result<Outputs> {
     let (scores, targets) = (case.matrix("scores")?, case.labels("targets")?);
     let threshold = outputs.get("threshold").ok_or_else(|| Error::Unsupported {
-        what: "the threshold of hard_contrastive".into(),
+        what: format!("the threshold of {}", case.op),
         hint: "the objective does not report it".into(),
     })?;
     let kept = (0..scores.rows()).flat_map(|row| {

@@ -19,6 +19,7 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("clip_loss", clip::clip_loss),
     ("contrastive_loss", contrastive::contrastive_loss),
     ("hard_contrastive_loss", contrastive::hard_contrastive_loss),
+    ("hard_simple_contrastive_loss", contrastive::hard_simple_contrastive_loss),
     ("hardness_weights", hardness::hardness_weights),
     ("madacos", madacos::madacos),
     ("madacos_head", madacos::madacos_head),
