@@ -97,7 +97,7 @@ impl Real for f32 {
         let r = (-n).madd::<FMA>(LN2_LO, r);
         let p = 1.381_459_9e-3_f32;
         let p = p.madd::<FMA>(r, 8.368_717e-3);
-        let p = p.madd::<FMA>(r, 4.166_838_8e-2);
+        let p = p.madd::<FMA>(r, 4.166_838_6e-2);
         let p = p.madd::<FMA>(r, 1.666_652_1e-1);
         let p = p.madd::<FMA>(r, 4.999_999_3e-1);
         let p = p.madd::<FMA>(r, 1.0);

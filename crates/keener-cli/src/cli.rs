@@ -1,0 +1,103 @@
+//! Options that every command has, and the help of the whole.
+
+use crate::commands::Command;
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use std::num::NonZeroUsize;
+
+/// Choose, apply and check what a model is trained on.
+#[derive(Debug, Parser)]
+#[command(name = "keener", version, max_term_width = 110, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Threads to compute with [default: all cores]
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
+    threads: Option<NonZeroUsize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Cli {
+    /// Sets the threads up and runs the command.
+    pub(crate) fn run(self) -> Result<()> {
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+            pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
+        }
+        self.command.run()
+    }
+}
+
+/// Commands in the order in which somebody meets them. Those that this build has not are passed over.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Train", &["compare", "train", "predict", "eval"]),
+    ("Look up", &["objectives", "papers", "data"]),
+    ("Plan and measure", &["plan", "bench"]),
+    ("Check", &["vectors"]),
+];
+
+const AFTER: &str = "\
+\x1b[1mExamples:\x1b[0m
+  keener objectives                                   what there is
+  keener objectives arcface                           formula, parameters, when to use it, paper
+  keener plan arcface --batch 4096 --candidates 1M    which schedule, and which batch still fits
+  keener bench softmax-ce --batch 8192 --candidates 262144 --repeat 1
+  keener vectors vectors/                             check this build against the conformance vectors
+
+\x1b[1mExit status:\x1b[0m
+  0    done
+  1    a check failed: a conformance case missed, a claim not reproduced
+  2    wrong usage or input
+  130  interrupted
+
+Tables go to standard output, messages to standard error; `--json` prints data instead of a table.
+Colours are left out where NO_COLOR is set or the output is no terminal.";
+
+/// The command line, with the list of commands in groups.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    let about = |name: &str| {
+        let found = command.get_subcommands().find(|c| c.get_name() == name)?;
+        Some(found.get_about().map(ToString::to_string).unwrap_or_default())
+    };
+    let mut groups = String::new();
+    let mut add = |title: &str, names: &[&str]| {
+        let lines: Vec<String> =
+            names.iter().filter_map(|name| Some(format!("  \x1b[1m{name:<11}\x1b[0m {}\n", about(name)?))).collect();
+        if !lines.is_empty() {
+            groups += &format!("\x1b[1m{title}:\x1b[0m\n{}\n", lines.concat());
+        }
+    };
+    for (title, names) in GROUPS {
+        add(title, names);
+    }
+    let listed = |name: &&str| GROUPS.iter().any(|(_, names)| names.contains(name));
+    let others: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).filter(|n| !listed(n)).collect();
+    add("More", &others);
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\x1b[1mOptions:\x1b[0m\n{{options}}{{after-help}}"
+    );
+    command.help_template(template).after_help(AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_listed_with_a_line() {
+        let help = command().render_help().to_string();
+        for sub in command().get_subcommands() {
+            let listed = help.lines().find(|line| line.trim_start().starts_with(sub.get_name()));
+            assert!(
+                listed.is_some_and(|line| line.trim().len() > sub.get_name().len() + 10),
+                "{}\n{help}",
+                sub.get_name()
+            );
+        }
+    }
+}
