@@ -1,11 +1,12 @@
 //! From coefficients to gradients: each tile of scores becomes a tile of ∂loss/∂score, and is folded into the inputs'
 //! gradients by matrix products while it is still in cache.
 
+use super::masks::{kept, kept_for_columns, leaves_out_one, map_entry, uniform, visible};
 use super::matrix::{Bound, Buffers, Source};
 use super::schedule::Geometry;
 use super::set::Meets;
 use super::statistic::{Argument, Axis, Map, Reduce, Term};
-use super::sweep::{Store, Tiles, for_each_panel, kept, kept_for_columns, leaves_out_one, map_entry, uniform, visible};
+use super::tiles::{Scratch, Store, Tiles, for_each_panel};
 use crate::products::{MatRef, gemm};
 use crate::real::Real;
 use crate::simd;
@@ -320,7 +321,7 @@ fn row_derivative<T: Real>(
     sparse: &[Vec<Vec<(usize, usize, T)>>],
     tiles: &Tiles<'_, T>,
     row: usize,
-    s: &mut super::sweep::Scratch<T>,
+    s: &mut Scratch<T>,
     h: &mut Lines<'_, '_, T>,
 ) {
     // A lone softmax writes its line; everything else adds to zeros.

@@ -7,12 +7,17 @@ mod batch;
 mod complete;
 mod executor;
 mod gradient;
+mod masks;
 mod matrix;
 mod plan;
+mod rows;
 mod schedule;
 mod set;
+mod slices;
+mod state;
 mod statistic;
 mod sweep;
+mod tiles;
 
 #[cfg(test)]
 mod tests;
