@@ -35,5 +35,6 @@ pub mod pairs;
 pub mod products;
 pub mod real;
 pub mod simd;
+pub mod state;
 
 pub use error::{Error, Result};

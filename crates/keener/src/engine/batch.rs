@@ -5,6 +5,7 @@ use super::statistic::Sparse;
 use crate::error::{Error, Result};
 use crate::real::Real;
 use crate::simd;
+use crate::state::SampleStore;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -83,6 +84,10 @@ pub struct Batch<'a, T: Clone> {
     pub candidate_ids: Option<Cow<'a, [u32]>>,
     /// Weight of each class (column), `[N]`.
     pub class_weights: Option<&'a [T]>,
+    /// Identity of each row as a sample, for state that outlives the batch.
+    pub sample_ids: Option<Cow<'a, [u32]>>,
+    /// That state.
+    pub samples: Option<&'a SampleStore<T>>,
     /// Values of the objective's learned parameters, in the order it declares them; empty for their initial values.
     pub parameters: Cow<'a, [T]>,
 }
@@ -103,6 +108,8 @@ impl<'a, T: Real> Default for Batch<'a, T> {
             query_ids: None,
             candidate_ids: None,
             class_weights: None,
+            sample_ids: None,
+            samples: None,
             parameters: Cow::Borrowed(&[]),
         }
     }
@@ -195,6 +202,13 @@ impl<'a, T: Real> Batch<'a, T> {
         self
     }
 
+    /// Adds the identity of each row as a sample, and the state that belongs to samples.
+    pub fn with_samples(mut self, ids: impl Into<Cow<'a, [u32]>>, state: &'a SampleStore<T>) -> Self {
+        self.sample_ids = Some(ids.into());
+        self.samples = Some(state);
+        self
+    }
+
     /// Sets the values of the objective's learned parameters.
     pub fn with_parameters(mut self, parameters: impl Into<Cow<'a, [T]>>) -> Self {
         self.parameters = parameters.into();
@@ -236,6 +250,19 @@ impl<'a, T: Real> Batch<'a, T> {
         }
     }
 
+    /// The identity of each row as a sample, or an error that says who needs it.
+    pub fn sample_ids_for(&self, objective: &str) -> Result<&[u32]> {
+        self.sample_ids.as_deref().ok_or_else(|| Error::MissingInput {
+            objective: objective.into(),
+            missing: "the id of each sample (its state outlives the batch)".into(),
+        })
+    }
+
+    /// A field of the per-sample state; `initial` where nothing was written yet.
+    pub fn sample_state(&self, field: &str, ids: &[u32], initial: T) -> Vec<T> {
+        self.samples.map_or_else(|| vec![initial; ids.len()], |s| s.read(field, ids, initial))
+    }
+
     /// The column of each row's positive: the targets, or the diagonal where none are given.
     pub fn targets_or_diagonal(&self) -> Cow<'_, [u32]> {
         match &self.targets {
@@ -274,6 +301,8 @@ impl<'a, T: Real> Batch<'a, T> {
             query_ids: part(&self.query_ids, &rows),
             candidate_ids: self.candidate_ids.as_deref().map(Cow::Borrowed),
             class_weights: self.class_weights,
+            sample_ids: part(&self.sample_ids, &rows),
+            samples: self.samples,
             parameters: Cow::Borrowed(&self.parameters),
         }
     }
@@ -340,6 +369,9 @@ impl<'a, T: Real> Batch<'a, T> {
         }
         if let Some(ids) = &self.query_ids {
             length("query ids", ids.len(), rows)?;
+        }
+        if let Some(ids) = &self.sample_ids {
+            length("sample ids", ids.len(), rows)?;
         }
         if let Some(ids) = &self.candidate_ids {
             length("candidate ids", ids.len(), columns)?;

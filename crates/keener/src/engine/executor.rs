@@ -9,6 +9,7 @@ use super::tiles::Store;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::real::Real;
+use crate::state::Update;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ pub struct Evaluation<T> {
     pub gradients: Gradients<T>,
     /// Frozen and reported quantities by name (scale, margin, thresholds …).
     pub report: Frozen<T>,
+    /// New values of per-sample state, to be applied when the step counts.
+    pub updates: Vec<Update<T>>,
     /// The schedule that ran.
     pub choice: Choice,
 }
@@ -247,6 +250,11 @@ impl<T: Real> Forward<'_, T> {
         &self.engine.report
     }
 
+    /// New values of per-sample state.
+    pub fn updates(&self) -> &[Update<T>] {
+        &self.outcome.updates
+    }
+
     /// The schedule that ran.
     pub fn choice(&self) -> &Choice {
         &self.choice
@@ -303,6 +311,7 @@ pub fn evaluate<T: Real>(
         normalizer: prepared.normalizer,
         gradients,
         report: engine.report,
+        updates: outcome.updates,
         choice: prepared.choice,
     })
 }
@@ -319,6 +328,7 @@ fn evaluate_by_panels<T: Real>(
     let mut values = Vec::with_capacity(rows);
     let mut parameters: Vec<T> = Vec::new();
     let mut report: Frozen<T> = Vec::new();
+    let mut updates = Vec::new();
     // The stored panel is allocated once and handed on.
     let mut spare: Vec<Option<Store<T>>> = matrices.iter().map(|_| None).collect();
     let mut start = 0;
@@ -368,6 +378,7 @@ fn evaluate_by_panels<T: Real>(
             *spare = stored;
         }
         values.extend(outcome.values);
+        updates.extend(outcome.updates);
         if parameters.is_empty() {
             parameters = backward.parameters;
         } else {
@@ -386,5 +397,5 @@ fn evaluate_by_panels<T: Real>(
     }
     let mut gradients = distribute(&matrices, buffers);
     gradients.parameters = parameters;
-    Ok(Evaluation { loss: mean(&values, normalizer), values, normalizer, gradients, report, choice })
+    Ok(Evaluation { loss: mean(&values, normalizer), values, normalizer, gradients, report, updates, choice })
 }

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::statistic::{Stat, Statistic, Term};
 use crate::error::Result;
 use crate::real::Real;
+use crate::state::Update;
 use std::sync::Arc;
 
 /// How a score is made from two rows.
@@ -128,12 +129,20 @@ pub struct Outcome<T> {
     pub values: Vec<T>,
     /// From weights of the values to derivatives.
     pub backward: BackwardStep<T>,
+    /// New values of per-sample state, for the caller to apply.
+    pub updates: Vec<Update<T>>,
 }
 
 impl<T: Real> Outcome<T> {
     /// An outcome with its backward half.
     pub fn new(values: Vec<T>, backward: impl Fn(&[T]) -> Backward<T> + Send + Sync + 'static) -> Self {
-        Self { values, backward: Box::new(backward) }
+        Self { values, backward: Box::new(backward), updates: Vec::new() }
+    }
+
+    /// Adds new values of per-sample state.
+    pub fn with_updates(mut self, updates: Vec<Update<T>>) -> Self {
+        self.updates = updates;
+        self
     }
 
     /// Row values whose derivatives are `∂value_i/∂statistic_i = slopes_i`, for statistics with one value a row.

@@ -131,6 +131,7 @@ impl<T: Pick> Objective<T> for Sum {
         let (_, maps) = merged::<T>(&self.parts);
         let mut outcomes = Vec::with_capacity(self.parts.len());
         let mut total = 0.0;
+        let mut updates = Vec::new();
         let mut first_parameter = 0;
         for ((weight, objective), map) in self.parts.iter().zip(maps) {
             let objective = T::pick(objective);
@@ -138,12 +139,13 @@ impl<T: Pick> Objective<T> for Sum {
             let own = batch.parameters.get(first_parameter..first_parameter + count).unwrap_or(&[]);
             first_parameter += count;
             let part = Batch { parameters: own.into(), ..batch.clone() };
-            let outcome = objective.evaluate(&mut Renumbered { engine: &mut *engine, map: &map }, &part)?;
+            let mut outcome = objective.evaluate(&mut Renumbered { engine: &mut *engine, map: &map }, &part)?;
             let normalizer = objective.normalizer(&part)?;
             let factor = if normalizer == 0.0 { 0.0 } else { weight / normalizer };
             let loss = factor * outcome.values.iter().map(|v| v.f64()).sum::<f64>();
             engine.report(objective.name(), vec![T::of(loss)]);
             total += loss;
+            updates.append(&mut outcome.updates);
             outcomes.push((factor, outcome, map));
         }
         Ok(Outcome::new(vec![T::of(total)], move |weights| {
@@ -158,6 +160,7 @@ impl<T: Pick> Objective<T> for Sum {
                 }));
             }
             all
-        }))
+        })
+        .with_updates(updates))
     }
 }
