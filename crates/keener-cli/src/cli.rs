@@ -3,15 +3,15 @@
 use crate::commands::Command;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
-use std::num::NonZeroUsize;
 
 /// Choose, apply and check what a model is trained on.
 #[derive(Debug, Parser)]
 #[command(name = "keener", version, max_term_width = 110, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Threads to compute with [default: all cores]
-    #[arg(long, global = true, value_name = "N", help_heading = "Global options")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -20,7 +20,7 @@ impl Cli {
     /// Sets the threads up and runs the command.
     pub(crate) fn run(self) -> Result<()> {
         if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
             pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
         }
         self.command.run()
@@ -37,11 +37,11 @@ const GROUPS: &[(&str, &[&str])] = &[
 
 const AFTER: &str = "\
 \x1b[1mExamples:\x1b[0m
-  keener objectives                                   what there is
-  keener objectives arcface                           formula, parameters, when to use it, paper
-  keener plan arcface --batch 4096 --candidates 1M    which schedule, and which batch still fits
+  keener objectives                             what there is
+  keener objectives arcface                     formula, parameters, when to use it, paper
+  keener plan arcface --batch 4k --candidates 1M    which schedule, and which batch still fits
   keener bench softmax-ce --batch 8192 --candidates 262144 --repeat 1
-  keener vectors vectors/                             check this build against the conformance vectors
+  keener vectors vectors/                       check this build against conformance vectors
 
 \x1b[1mExit status:\x1b[0m
   0    done

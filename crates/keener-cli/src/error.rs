@@ -56,7 +56,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let mut message = format!("{error:#}");
     if let Some(keener::Error::Unknown { kind, name, nearest }) = error.downcast_ref::<keener::Error>() {
         message = format!("no {kind} is called `{name}`");
-        tries.extend(nearest.iter().map(|n| format!("`{n}`")));
+        if !nearest.is_empty() {
+            tries.push(nearest.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "));
+        }
         if *kind == "objective" {
             tries.push("`keener objectives` lists them all".into());
         }
@@ -83,9 +85,10 @@ pub(crate) fn from_clap(error: &clap::Error) -> ExitCode {
     let message = first.join(" ");
     let mut tries: Vec<String> =
         text.lines().filter_map(|l| l.trim().strip_prefix("tip: ")).map(|tip| tip.replace('\'', "`")).collect();
-    let usage = text.lines().find_map(|l| l.strip_prefix("Usage: ")).unwrap_or("keener");
-    let command: Vec<&str> = usage.split(' ').take_while(|w| !w.starts_with(['[', '<', '-'])).collect();
-    tries.push(format!("`{} --help`", command.join(" ")));
+    let known = |word: &String| crate::cli::command().find_subcommand(word).is_some();
+    let words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
+    let command = words.into_iter().find(known).map_or(String::new(), |name| name + " ");
+    tries.push(format!("`keener {command}--help`"));
     say(message.strip_prefix("error: ").unwrap_or(&message), &tries);
     ExitCode::from(WRONG)
 }

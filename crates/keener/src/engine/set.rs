@@ -94,6 +94,52 @@ impl<T> Set<T> {
     }
 }
 
+/// Columns that a set leaves out of each row.
+#[derive(Clone, Copy, Debug)]
+pub enum Excluded<'s> {
+    /// None.
+    Nothing,
+    /// The entry `(i, i)`.
+    Diagonal,
+    /// One column a row; [`NONE`] for none.
+    One(&'s [u32]),
+    /// Lists of columns.
+    Lists(&'s Sparse),
+}
+
+/// What a set asks of its entries, for executors that make masks of it: all conditions hold at once.
+#[derive(Clone, Debug)]
+pub struct Conditions<'s, T> {
+    /// Class of each row, class of each column, and whether they must be the same (or must differ).
+    pub relations: Vec<(&'s [u32], &'s [u32], bool)>,
+    /// Columns left out.
+    pub excluded: Excluded<'s>,
+    /// Columns above the row's number alone.
+    pub upper: bool,
+    /// Scores at least this, by line.
+    pub at_least: Option<&'s PerLine<T>>,
+    /// Scores at most this, by line.
+    pub at_most: Option<&'s PerLine<T>>,
+}
+
+impl<T> Set<T> {
+    /// The conditions, spelled out.
+    pub fn conditions(&self) -> Conditions<'_, T> {
+        Conditions {
+            relations: self.relations.iter().map(|r| (&*r.rows, &*r.columns, r.same)).collect(),
+            excluded: match &self.except {
+                Except::Nothing => Excluded::Nothing,
+                Except::Diagonal => Excluded::Diagonal,
+                Except::One(columns) => Excluded::One(columns),
+                Except::Lists(lists) => Excluded::Lists(lists),
+            },
+            upper: self.upper,
+            at_least: self.at_least.as_ref(),
+            at_most: self.at_most.as_ref(),
+        }
+    }
+}
+
 /// How a set meets a stretch of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meets {

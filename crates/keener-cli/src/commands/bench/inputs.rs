@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use keener::engine::{Batch, Sparse, View};
 use keener::objective::Reads;
 use keener::real::Real;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -52,7 +53,7 @@ const POSITIVES: usize = 3;
 impl<T: Real> Inputs<T> {
     /// Inputs from a seed. Queries and candidates are normal (candidates divided by √d, so that scores have unit
     /// variance), except that the second of two views is the first with noise, and a batch that is compared with itself
-    /// scatters around class centres.
+    /// scatters around class centres, with as many rows of each class.
     pub(super) fn seeded(sizes: Sizes, reads: Reads, seed: u64) -> Self
     where
         StandardNormal: Distribution<T>,
@@ -71,7 +72,16 @@ impl<T: Real> Inputs<T> {
             data.extend(centre.iter().map(|x| *x + noise * StandardNormal.sample(rng)));
             data
         };
-        let targets = classes.map(|c| (0..batch).map(|_| rng.random_range(0..c as u32)).collect::<Vec<_>>());
+        let mut targets: Option<Vec<u32>> = match (classes, reads) {
+            // A batch that is compared with itself has the same number of rows of each class: with half as many
+            // classes as rows, two views of each.
+            (Some(c), Reads::LabelledEmbeddings) => Some((0..batch).map(|row| (row % c) as u32).collect()),
+            (Some(c), _) => Some((0..batch).map(|_| rng.random_range(0..c as u32)).collect()),
+            (None, _) => None,
+        };
+        if let Some(labels) = &mut targets {
+            labels.shuffle(&mut rng);
+        }
         let head = 1.0 / (dim as f64).sqrt();
         let mut inputs = Self {
             sizes,

@@ -5,6 +5,7 @@ use super::products::Bare;
 use super::record::{Memory, Pass, Plan, Record, name_of};
 use super::{Args, memory};
 use crate::chosen::{Chosen, Number};
+use crate::output::note;
 use anyhow::Result;
 use keener::engine::{Gradients, evaluate, forward};
 use std::time::Instant;
@@ -33,6 +34,14 @@ pub(super) fn measure<T: Number>(chosen: &Chosen, inputs: &Inputs<T>, args: &Arg
     let high = memory::high_water();
     let gradients_bytes = gradient_bytes(&first.gradients);
     let beyond = before.zip(high).filter(|_| counted).map(|(b, h)| h.saturating_sub(b).saturating_sub(gradients_bytes));
+    if let Some(asked) = options.schedule.filter(|s| *s != first.choice.schedule) {
+        let name = chosen.name();
+        note(&format!(
+            "{name} cannot take the schedule {}: it takes {}",
+            name_of(asked),
+            name_of(first.choice.schedule)
+        ));
+    }
     let (choice, loss) = (first.choice.clone(), first.loss.f64());
     drop(first);
 

@@ -7,7 +7,7 @@ mod products;
 mod record;
 mod serve;
 
-use crate::chosen::{Chosen, Number, compares_batch_with_itself};
+use crate::chosen::{Chosen, Dtype, Number, compares_batch_with_itself};
 use crate::error::Failure;
 use crate::output::{OutputArgs, print_json};
 use crate::size;
@@ -26,8 +26,8 @@ Examples:
   keener bench arcface --batch 512 --candidates 16384 --explain
   keener bench softmax-ce --batch 8192 --candidates 262144 --memory 64MiB --repeat 1 --json
 
-Memory is what the process holds at its highest beyond the inputs and the gradients, both of which are shown. The share
-compares the matrix products of the objective with the same products alone, in the same tiles on the same threads.";
+Memory is what the process holds at its highest beyond the inputs and the gradients; all three are shown.
+`of bare` compares the products of the objective with the same products alone, in the same tiles, in turn.";
 
 /// Times objectives against size and memory.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Candidates, N: classes or documents [default: 8192, or B for paired views]
     #[arg(long, value_name = "N", value_parser = size::count)]
     candidates: Option<usize>,
-    /// Classes that occur as labels [default: N, or B/4 where the batch is compared with itself]
+    /// Classes that occur as labels [default: N, or B/2 where the batch is compared with itself]
     #[arg(long, value_name = "C", value_parser = size::count)]
     classes: Option<usize>,
     /// How scores are kept between the two passes
@@ -96,13 +96,6 @@ impl ScheduleArg {
             Self::Recompute => Some(Schedule::Recompute),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Dtype {
-    F32,
-    F64,
 }
 
 /// What is timed when no objective is named.
@@ -160,7 +153,7 @@ impl Args {
                 );
             }
             (_, Some(classes)) => Some(classes),
-            (Reads::LabelledEmbeddings, None) => Some((batch / 4).max(1)),
+            (Reads::LabelledEmbeddings, None) => Some((batch / 2).max(1)),
             (_, None) => Some(candidates),
         };
         Ok(Sizes { batch, dim, candidates, classes })
@@ -211,7 +204,8 @@ fn small_set(args: &Args) -> Result<Vec<Record>> {
     // All sizes before the first measurement.
     SMALL_SET.iter().try_for_each(|spec| Chosen::parse(spec).and_then(|c| args.sizes(&c)).map(|_| ()))?;
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut options: Vec<String> = std::env::args().skip(1).filter(|a| a != "--json" && a != "--explain").collect();
+    let mut options: Vec<std::ffi::OsString> =
+        std::env::args_os().skip(1).filter(|a| a != "--json" && a != "--explain").collect();
     options.push("--json".into());
     let mut records = Vec::new();
     for spec in SMALL_SET {

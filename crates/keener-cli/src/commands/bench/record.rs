@@ -1,6 +1,7 @@
 //! What a measurement found, as JSON and as a table.
 
-use super::{Dtype, Sizes};
+use super::Sizes;
+use crate::chosen::Dtype;
 use crate::output::print_table;
 use crate::size;
 use anyhow::Result;
@@ -126,22 +127,26 @@ pub(super) fn print(records: &[Record], explain: bool) -> Result<()> {
     let mib = |bytes: usize| bytes as f64 / 1_048_576.0;
     let repeats = records.first().map_or(0, |r| r.forward_backward.seconds.len());
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let title =
-        format!("{}, {} of each pass", plural(rayon::current_num_threads(), "thread"), plural(repeats, "timed run"));
+    let title = format!(
+        "{}, {} of each pass; times in ms, memory in MiB",
+        plural(rayon::current_num_threads(), "thread"),
+        plural(repeats, "timed run")
+    );
     let mut table = Table::new(title)
         .column(Column::text("objective"))
         .column(Column::text("B × d × N"))
         .column(Column::text("schedule"))
-        .column(Column::number("forward", 2).unit("ms"))
-        .column(Column::number("both passes", 2).unit("ms"))
-        .column(Column::number("fastest", 2).unit("ms").priority(10))
-        .column(Column::number("products", 1).unit("GFLOP/s").priority(40))
-        .column(Column::number("of bare", 0).unit("%").priority(50))
-        .column(Column::number("inputs", 1).unit("MiB").priority(20))
-        .column(Column::number("gradients", 1).unit("MiB").priority(20))
-        .column(Column::number("beyond", 1).unit("MiB"))
+        .column(Column::number("forward", 2))
+        .column(Column::number("both passes", 2))
+        .column(Column::number("fastest", 2).priority(10))
+        .column(Column::number("GFLOP/s", 1).priority(40))
+        .column(Column::number("of bare %", 0).priority(50))
+        .column(Column::number("inputs", 1).priority(20))
+        .column(Column::number("gradients", 1).priority(20))
+        .column(Column::number("beyond", 1))
         .note(
-            "Times are medians. Of bare: the same products with nothing between them are 100. Beyond: the process at its \
+            "Times are medians. GFLOP/s: the products, by the time of both passes; of bare: against the same products \
+             alone. Beyond: the process at its \
              highest, less inputs and gradients.",
         );
     for record in records {

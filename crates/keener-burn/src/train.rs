@@ -1,0 +1,367 @@
+//! The training loop: a head on features in memory, one objective, a budget of steps.
+
+use crate::attach;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result};
+use crate::head::{Head, HeadConfig, normalized};
+use crate::loss::{Inputs, ObjectiveLoss, Reduced};
+use crate::optimizer::{Optimizer, Update};
+use crate::plan::Wiring;
+use crate::sampler::{ATTACKS, Drawn, Sampler, random};
+use crate::supervision::{Supervision, one_hot};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Labelled rows in memory: features `[n, dim]`, row-major, and a class below `classes` for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Labelled<'a> {
+    features: &'a [f32],
+    dim: usize,
+    labels: &'a [u32],
+    classes: usize,
+}
+
+impl<'a> Labelled<'a> {
+    /// Checks shapes and labels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, no rows at all, labels outside the classes, features that are not finite.
+    pub fn new(features: &'a [f32], dim: usize, labels: &'a [u32], classes: usize) -> Result<Self> {
+        if dim == 0 || labels.is_empty() || features.len() != labels.len() * dim {
+            let expected = format!("{} rows of {dim} features, at least one of each", labels.len());
+            return Err(keener::Error::shape("features", &[features.len()], expected).into());
+        }
+        if let Some(row) = labels.iter().position(|l| *l as usize >= classes) {
+            return Err(keener::Error::Label { label: i64::from(labels[row]), row, classes }.into());
+        }
+        if let Some(at) = features.iter().position(|f| !f.is_finite()) {
+            let (value, row, column) = (features[at].to_string(), at / dim, at % dim);
+            return Err(keener::Error::NonFinite { what: "features".into(), value, row, column }.into());
+        }
+        Ok(Self { features, dim, labels, classes })
+    }
+
+    /// Features a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn rows(&self, rows: &[u32], device: &Device) -> Tensor<2> {
+        let mut values = Vec::with_capacity(rows.len() * self.dim);
+        for row in rows {
+            let start = *row as usize * self.dim;
+            values.extend_from_slice(&self.features[start..start + self.dim]);
+        }
+        Tensor::from_data(TensorData::new(values, [rows.len(), self.dim]), device)
+    }
+
+    /// FNV-1a over shape, labels and features: tells whether a checkpoint belongs to these data.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let shape = [self.dim as u32, self.classes as u32];
+        let bits = self.features.iter().map(|f| f.to_bits());
+        let all = shape.into_iter().chain(self.labels.iter().copied()).chain(bits);
+        all.fold(0xcbf2_9ce4_8422_2325_u64, |h, word| (h ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+}
+
+/// Asks a run to stop after the step it is in; can be set from a signal handler or another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks to stop.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked for.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl From<Arc<AtomicBool>> for Stop {
+    fn from(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// From 0.
+    pub step: usize,
+    /// The loss of its batch, before the update.
+    pub loss: f32,
+    /// The learning rate of the update.
+    pub learning_rate: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The budget is spent.
+    Finished,
+    /// It was asked to stop; it can be resumed from its checkpoint.
+    Stopped,
+    /// The validation callback broke off.
+    BrokenOff,
+}
+
+/// What happens besides steps.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions<'a> {
+    /// Steps between validations; 0 for one at the end alone.
+    pub validate_every: usize,
+    /// Where to write a checkpoint after each validation and on a stop.
+    pub checkpoint: Option<&'a Path>,
+    /// Checked before each step.
+    pub stop: Stop,
+}
+
+/// A head in training.
+#[derive(Clone, Debug)]
+pub struct Training<'a> {
+    pub(crate) config: TrainConfig,
+    pub(crate) data: Labelled<'a>,
+    pub(crate) head: Head,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) records: Vec<StepRecord>,
+    loss: ObjectiveLoss,
+    attack: ObjectiveLoss,
+    wiring: Wiring,
+    sampler: Sampler,
+    device: Device,
+}
+
+impl<'a> Training<'a> {
+    /// A fresh head on `device` (with or without autodiff).
+    ///
+    /// # Errors
+    /// Numbers out of range, unknown objectives, and heads that do not give what the objective reads.
+    pub fn new(config: TrainConfig, data: Labelled<'a>, device: &Device) -> Result<Self> {
+        config.check()?;
+        let device = device.clone().autodiff();
+        let loss = ObjectiveLoss::parse(&config.objective)?;
+        let initial: Vec<f32> = loss.objective.f32().parameters().iter().map(|p| p.initial as f32).collect();
+        let head = config.head.init(data.dim, data.classes, &initial, config.seed, &device)?;
+        Self::with_head(config, data, head, loss, device)
+    }
+
+    pub(crate) fn with_head(
+        config: TrainConfig,
+        data: Labelled<'a>,
+        head: Head,
+        loss: ObjectiveLoss,
+        device: Device,
+    ) -> Result<Self> {
+        let wiring = Wiring::of(&config, &loss)?;
+        let sampler = Sampler::new(wiring.sampler, data.labels, data.classes, config.batch_size, config.seed);
+        let attack = ObjectiveLoss::parse("softmax_cross_entropy")?;
+        let (optimizer, records) = (Optimizer::default(), Vec::new());
+        Ok(Self { config, data, head, optimizer, records, loss, attack, wiring, sampler, device })
+    }
+
+    /// The head as it is now.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Every step so far.
+    pub fn records(&self) -> &[StepRecord] {
+        &self.records
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Trains until the budget is spent, validating on the way (and once more at the end).
+    ///
+    /// # Errors
+    /// Whatever a step, a checkpoint or the callback raises.
+    pub fn run(
+        &mut self,
+        options: &RunOptions<'_>,
+        validate: &mut dyn FnMut(&Self) -> Result<ControlFlow<()>>,
+    ) -> Result<Ended> {
+        let save = |training: &Self| options.checkpoint.map_or(Ok(()), |path| training.save_checkpoint(path));
+        while self.steps_done() < self.config.steps {
+            if options.stop.is_set() {
+                save(self)?;
+                return Ok(Ended::Stopped);
+            }
+            self.step()?;
+            let done = self.steps_done();
+            let due = options.validate_every > 0 && done.is_multiple_of(options.validate_every);
+            if due || done == self.config.steps {
+                let go_on = validate(self)?;
+                save(self)?;
+                if go_on.is_break() {
+                    return Ok(Ended::BrokenOff);
+                }
+            }
+        }
+        Ok(Ended::Finished)
+    }
+
+    /// One step: batch, loss, gradients, update.
+    ///
+    /// # Errors
+    /// What the objective raises; [`Error::Diverged`] when the loss is not finite.
+    pub fn step(&mut self) -> Result<StepRecord> {
+        let step = self.records.len();
+        let learning_rate = self.config.learning_rate_at(step);
+        let drawn = self.sampler.draw(step);
+        let Reduced { loss, value, .. } = match self.batch_loss(&drawn, step) {
+            Err(Error::Core(keener::Error::NonFinite { .. })) => {
+                return Err(Error::Diverged { step, loss: f32::NAN, learning_rate });
+            }
+            other => other?,
+        };
+        if !value.is_finite() {
+            return Err(Error::Diverged { step, loss: value, learning_rate });
+        }
+        if loss.is_tracked() {
+            let gradients = self.head.gradients(&mut loss.backward())?;
+            drop(loss);
+            self.update(step, learning_rate, gradients)?;
+        }
+        let record = StepRecord { step, loss: value, learning_rate };
+        self.records.push(record);
+        Ok(record)
+    }
+
+    fn update(&mut self, step: usize, learning_rate: f64, gradients: Vec<Option<Vec<f32>>>) -> Result<()> {
+        let mut gradients = gradients.into_iter();
+        let (optimizer, rule) = (&mut self.optimizer, &self.config.optimizer);
+        let decay = self.config.weight_decay;
+        self.head.replace(|name, _, mut weights| {
+            if let Some(gradient) = gradients.next().flatten() {
+                let weight_decay = if name == "objective.parameters" { 0.0 } else { decay };
+                let update = Update { rule, time: step + 1, learning_rate, weight_decay };
+                optimizer.step(&update, name, &mut weights, &gradient);
+            }
+            Ok(weights)
+        })
+    }
+
+    /// Brings rows, head and supervision into the form that the objective reads.
+    fn batch_loss(&self, drawn: &Drawn, step: usize) -> Result<Reduced> {
+        let labels: Vec<u32> = drawn.rows.iter().map(|r| self.data.labels[*r as usize]).collect();
+        let x = self.data.rows(&drawn.rows, &self.device);
+        let wiring = &self.wiring;
+        let queries = self.queries(x.clone());
+        let mut inputs = Inputs::embeddings(queries);
+        let mut supervision = Supervision::classes(labels.as_slice());
+        if let Some(classes) = self.head.class_weights().filter(|_| wiring.classes) {
+            inputs = inputs.with_candidates(if wiring.normalize { normalized(classes) } else { classes });
+            if let Some(bias) = self.head.class_bias() {
+                inputs = inputs.with_bias(bias);
+            }
+        }
+        if wiring.pairs {
+            let partners = self.data.rows(&drawn.partners, &self.device);
+            inputs = inputs.with_candidates(self.queries(partners));
+            // Row i belongs to row i; others of its class are not negatives.
+            supervision = Supervision::none().with_ids(labels.clone(), labels.clone());
+        }
+        if wiring.positives {
+            supervision = supervision.with_positives(one_hot(&labels));
+        }
+        if wiring.second {
+            let attacked = self.attacked(x, &labels, step)?;
+            inputs = inputs.with_second(self.queries(attacked));
+        }
+        if let Some(parameters) = self.head.learned() {
+            inputs = inputs.with_parameters(parameters);
+        }
+        self.loss.reduced(&inputs, &supervision)
+    }
+
+    fn queries(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = self.head.hidden(x);
+        if self.wiring.normalize { normalized(x) } else { x }
+    }
+
+    /// The features moved within the box so that the cross-entropy of the head rises.
+    fn attacked(&self, x: Tensor<2>, labels: &[u32], step: usize) -> Result<Tensor<2>> {
+        let attack = &self.config.attack;
+        let [rows, dim] = x.dims();
+        let centre = attach::read(x, "features")?;
+        let epsilon = attack.epsilon as f32;
+        let length = if attack.steps == 1 { epsilon } else { epsilon * attack.step_size as f32 };
+        let mut moved = centre.clone();
+        if attack.steps > 1 {
+            let mut rng = random(self.config.seed, ATTACKS, step);
+            moved.iter_mut().for_each(|v| *v += epsilon * rng.random_range(-1.0f32..=1.0));
+        }
+        let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [rows, dim]), &self.device);
+        let cosine = matches!(self.head.config(), HeadConfig::Cosine { .. });
+        let constant = |t: Tensor<2>| if cosine { normalized(t.inner()) } else { t.inner() };
+        for _ in 0..attack.steps {
+            let x = tensor(moved.clone()).require_grad();
+            let hidden = self.head.through_layers(x.clone(), true);
+            let mut inputs = Inputs::embeddings(if cosine { normalized(hidden) } else { hidden });
+            if let Some(classes) = self.head.class_weights() {
+                inputs = inputs.with_candidates(constant(classes));
+            }
+            if let Some(bias) = self.head.class_bias() {
+                inputs = inputs.with_bias(bias.inner());
+            }
+            let loss = self.attack.reduced(&inputs, &Supervision::classes(labels))?.loss;
+            let Some(gradient) = x.grad(&loss.backward()) else { break };
+            let gradient = attach::read(gradient, "the gradient of the features")?;
+            for ((v, g), c) in moved.iter_mut().zip(&gradient).zip(&centre) {
+                let sign = if *g == 0.0 { 0.0 } else { g.signum() };
+                *v = (*v + length * sign).clamp(c - epsilon, c + epsilon);
+            }
+        }
+        Ok(tensor(moved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attacks_stay_in_the_box_and_raise_the_loss() {
+        let features: Vec<f32> = (0..40).map(|k| ((k * 37 % 19) as f32 - 9.0) / 9.0).collect();
+        let labels = [0u32, 1, 2, 0, 1, 2, 0, 1];
+        let data = Labelled::new(&features, 5, &labels, 3).unwrap();
+        let heads = [
+            HeadConfig::linear(),
+            HeadConfig::Cosine { hidden: Some(7) },
+            HeadConfig::Linear { hidden: Some(7), bias: true },
+        ];
+        for (head, steps) in heads.into_iter().zip([1, 4, 4]) {
+            let attack = crate::AttackConfig { epsilon: 0.2, steps, step_size: 0.5 };
+            let config = TrainConfig { head, attack, ..TrainConfig::default() };
+            let objective = ObjectiveLoss::parse("softmax_cross_entropy").unwrap();
+            let training = Training::new(config, data, &Device::flex()).unwrap();
+            let loss_at = |x: Tensor<2>| {
+                let scores = training.head().scores(x).unwrap();
+                objective.reduced(&Inputs::scores(scores), &Supervision::classes(&labels[..])).unwrap().value
+            };
+            let x = data.rows(&[0, 1, 2, 3, 4, 5, 6, 7], &training.device);
+            let moved = training.attacked(x.clone(), &labels, 3).unwrap();
+            let change = (moved.clone() - x.clone()).abs().max().into_scalar::<f32>();
+            assert!(change > 0.1 && change <= 0.2 + 1e-6, "{change}");
+            assert!(loss_at(moved.clone()) > loss_at(x.clone()) + 0.01);
+            let again = training.attacked(x, &labels, 3).unwrap();
+            assert_eq!(moved.into_data(), again.into_data());
+        }
+    }
+}
