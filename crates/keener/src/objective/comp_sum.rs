@@ -87,9 +87,72 @@ impl<T: Real> Objective<T> for CompSum {
     }
 }
 
+/// Generalised cross-entropy, `loss_i = (1 − p_y^q)/q`: [`CompSum`] at `τ = 1 + q`, in the parameter that its users know.
+///
+/// Reference: Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels (arXiv 1805.07836).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gce {
+    /// q in `[0, 1]`: 0 is cross-entropy, 1 the mean absolute error. Default 0.7 (the paper).
+    pub q: f64,
+}
+
+impl Default for Gce {
+    fn default() -> Self {
+        Self { q: 0.7 }
+    }
+}
+
+impl Configured for Gce {
+    fn check(&self) -> Result<()> {
+        within("q", self.q, 0.0, 1.0)
+    }
+}
+
+impl<T: Real> Objective<T> for Gce {
+    fn name(&self) -> &'static str {
+        "gce"
+    }
+
+    fn matrices(&self) -> Vec<MatrixSpec> {
+        vec![MatrixSpec::main(Scorer::Inner)]
+    }
+
+    fn coupling(&self) -> Coupling {
+        Coupling::RowByRow
+    }
+
+    fn normalizer(&self, batch: &Batch<'_, T>) -> Result<f64> {
+        CompSum { tau: 1.0 + self.q }.normalizer(batch)
+    }
+
+    fn evaluate(&self, engine: &mut dyn Sweep<T>, batch: &Batch<'_, T>) -> Result<Outcome<T>> {
+        CompSum { tau: 1.0 + self.q }.evaluate(engine, batch)
+    }
+}
+
+pub(crate) const GCE: Entry = Entry {
+    name: "gce",
+    aliases: &["generalized_cross_entropy"],
+    family: Family::Classification,
+    reads: Reads::ClassHead,
+    summary: "Generalised cross-entropy: between cross-entropy (q = 0) and mean absolute error (q = 1).",
+    formula: "loss_i = (1 − p_y^q)/q",
+    parameters: &[ParameterDoc::main("q", "in [0, 1]; 0.7 by default (the paper)", &[0.3, 0.5, 0.7, 0.9])],
+    paper: Paper {
+        title: "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels",
+        id: "1805.07836",
+    },
+    when: "Noisy labels: a wrong label pulls with bounded force.",
+    when_not: "Clean labels: hard samples learn slowly, and near q = 1 training stalls.",
+    pytorch: "p = F.softmax(x @ W.T + b, 1)[torch.arange(len(y)), y]; ((1 - p ** {q}) / {q}).mean()",
+    build: build_from::<Gce>,
+    defaults: defaults_of::<Gce>,
+};
+
 pub(crate) const ENTRY: Entry = Entry {
     name: "comp_sum",
-    aliases: &["comp_sum_loss", "generalized_cross_entropy"],
+    aliases: &["comp_sum_loss"],
     family: Family::Classification,
     reads: Reads::ClassHead,
     summary: "One family from sum-exponential (τ = 0) over cross-entropy (1) and GCE (1 to 2) to mean absolute error (2).",
@@ -118,6 +181,7 @@ mod tests {
         for tau in ["0", "0.5", "1", "1.7", "2"] {
             check_all(&format!("comp_sum:tau={tau}"), Reads::ClassHead);
         }
+        check_all("gce", Reads::ClassHead);
     }
 
     #[test]
@@ -129,6 +193,8 @@ mod tests {
             assert!((run(1.0)[i] - plain[i]).abs() < 1e-14);
             assert!((run(1.0 + 1e-9)[i] - plain[i]).abs() < 1e-8);
             assert!((run(2.0)[i] - (1.0 - (-plain[i]).exp())).abs() < 1e-14);
+            let gce = case.run::<f64>(&Gce { q: 0.7 }, &Options::default()).values[i];
+            assert!((gce - (1.0 - (-0.7 * plain[i]).exp()) / 0.7).abs() < 1e-14);
             assert!((run(0.0)[i] - (plain[i].exp() - 1.0)).abs() < 1e-12 * plain[i].exp());
         }
     }

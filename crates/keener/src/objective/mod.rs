@@ -32,7 +32,7 @@ mod triplet;
 mod unpg;
 
 pub use binary_cross_entropy::BinaryCrossEntropy;
-pub use comp_sum::CompSum;
+pub use comp_sum::{CompSum, Gce};
 pub use contrastive::{Contrastive, HardContrastive};
 pub use contrastive_pairs::ContrastivePairs;
 pub use focal::Focal;

@@ -174,6 +174,7 @@ pub fn registry() -> &'static [Entry] {
         super::softmax_cross_entropy::ENTRY,
         super::binary_cross_entropy::ENTRY,
         super::focal::ENTRY,
+        super::comp_sum::GCE,
         super::comp_sum::ENTRY,
         super::margin_softmax::NORMALIZED,
         super::margin_softmax::COSFACE,
