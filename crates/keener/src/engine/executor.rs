@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::matrix::{Bound, Buffers, Wants};
 use super::plan::{Coupling, Objective, Outcome, Slot};
-use super::schedule::{Choice, Schedule, Shape, choose};
+use super::schedule::{Choice, Schedule, Shape, choose, price};
 use super::slices::Engine;
 use super::tiles::Store;
 use crate::error::{Error, Result};
@@ -126,10 +126,7 @@ fn plan<T: Real>(objective: &dyn Objective<T>, matrices: &[Bound<'_, T>], option
     if let Some(schedule) = options.schedule {
         let possible = schedule != Schedule::Panel || coupling == Coupling::RowByRow;
         if possible && choice.schedule != schedule {
-            choice.rows_at_once = if schedule == Schedule::Panel { rows.min(256) } else { rows };
-            choice.products = if schedule == Schedule::Recompute { 4 } else { 3 };
-            choice.schedule = schedule;
-            choice.reason = "asked for".into();
+            choice = price(shape, schedule);
         }
     }
     choice

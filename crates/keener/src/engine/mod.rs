@@ -28,6 +28,6 @@ pub use complete::RowRule;
 pub(crate) use executor::forward_replaying;
 pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, explain, forward};
 pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome, Parameter, Scorer, Slot, Sweep};
-pub use schedule::{Choice, Schedule, Shape, choose};
+pub use schedule::{Choice, Schedule, Shape, Tiling, choose, price, tiling};
 pub use set::{Conditions, Excluded, NONE, Set};
 pub use statistic::{Argument, Axis, Map, PerLine, Reduce, Sparse, Stat, Statistic, Term};

@@ -128,6 +128,36 @@ impl Shape {
     }
 }
 
+/// What a schedule that is asked for costs.
+pub fn price(shape: Shape, schedule: Schedule) -> Choice {
+    let rows_at_once = if schedule == Schedule::Panel { shape.rows.min(PANEL_ROWS) } else { shape.rows };
+    let stored = if schedule == Schedule::Recompute { 0 } else { shape.stored(rows_at_once) };
+    let products = match (shape.depth, schedule) {
+        (0, _) => 0,
+        (_, Schedule::Recompute) => 4,
+        _ => 3,
+    };
+    Choice { schedule, rows_at_once, bytes: shape.working() + stored, products, reason: "asked for".into() }
+}
+
+/// How a matrix of scores is cut, for measurements that want the engine's tiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Rows of a panel.
+    pub panel: usize,
+    /// Columns of a tile.
+    pub tile: usize,
+    /// Columns of each group, the unit of parallel work.
+    pub groups: Vec<Range<usize>>,
+}
+
+/// How a matrix of `[rows, cols]` scores is cut.
+pub fn tiling(rows: usize, cols: usize) -> Tiling {
+    let geometry = Geometry::new(rows, cols);
+    let groups = (0..geometry.groups()).map(|k| geometry.group(k)).collect();
+    Tiling { panel: geometry.panel, tile: geometry.tile, groups }
+}
+
 /// Chooses a schedule for a memory budget in bytes.
 pub fn choose(shape: Shape, coupling: Coupling, budget: usize) -> Choice {
     let working = shape.working();

@@ -1,15 +1,12 @@
 //! The bare products: what an exact method cannot avoid, alone, in the tiles and on the threads of the engine.
 
+use keener::engine::tiling;
 use keener::products::{MatRef, gemm};
 use keener::real::Real;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Rows of a panel, columns of a tile and groups of columns, as the engine cuts.
-const PANEL: usize = 256;
-const TILE: usize = 512;
-const GROUPS: usize = 8;
 /// Work of one measurement at most; beyond it fewer rows are multiplied.
 const MOST_FLOPS: f64 = 6e10;
 
@@ -21,6 +18,7 @@ pub(super) struct Bare<'a, T> {
     /// 1 for scores, 3 with both gradients, 4 with scores computed twice.
     products: usize,
     rows: usize,
+    panel: usize,
     tile: usize,
     groups: Vec<Group<T>>,
 }
@@ -37,17 +35,17 @@ impl<'a, T: Real> Bare<'a, T> {
     /// Prepares `products` products, which are 1, 3 or 4, and runs them once.
     pub(super) fn new(left: &'a [T], right: &'a [T], depth: usize, products: usize) -> Self {
         let (rows, cols) = (left.len() / depth.max(1), right.len() / depth.max(1));
-        let tile = cols.div_ceil(GROUPS).next_multiple_of(32).clamp(64, TILE).min(cols.max(1));
-        let group = cols.div_ceil(tile).div_ceil(GROUPS).max(1) * tile;
+        let tiling = tiling(rows, cols);
+        let (panel, tile) = (tiling.panel, tiling.tile);
         let gradient = |rows: usize| vec![T::zero(); if products > 1 { rows * depth } else { 0 }];
-        let groups = (0..cols.div_ceil(group)).map(|k| k * group..((k + 1) * group).min(cols)).map(|columns| Group {
-            scores: vec![T::zero(); PANEL * tile],
-            left: gradient(PANEL),
+        let groups = tiling.groups.into_iter().map(|columns| Group {
+            scores: vec![T::zero(); panel * tile],
+            left: gradient(panel),
             right: gradient(columns.len()),
             columns,
         });
-        let mut bare = Self { left, right, depth, products, rows, tile, groups: groups.collect() };
-        bare.rows = rows.min(((rows as f64 * MOST_FLOPS / bare.flops()) as usize).max(PANEL));
+        let mut bare = Self { left, right, depth, products, rows, panel, tile, groups: groups.collect() };
+        bare.rows = rows.min(((rows as f64 * MOST_FLOPS / bare.flops()) as usize).max(panel));
         bare.gflops();
         bare
     }
@@ -61,8 +59,8 @@ impl<'a, T: Real> Bare<'a, T> {
         let Self { left, right, depth, products, rows, tile, .. } = *self;
         let small = T::of(1e-6);
         let start = Instant::now();
-        for from in (0..rows).step_by(PANEL) {
-            let height = PANEL.min(rows - from);
+        for from in (0..rows).step_by(self.panel) {
+            let height = self.panel.min(rows - from);
             let q = MatRef::new(&left[from * depth..(from + height) * depth], height, depth);
             self.groups.par_iter_mut().with_max_len(1).for_each(|g| {
                 for at in g.columns.clone().step_by(tile) {
