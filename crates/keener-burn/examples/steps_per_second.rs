@@ -13,9 +13,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("1000 rows of 64 features, batches of 128");
     for (objective, head) in [
         ("softmax_cross_entropy", HeadConfig::linear()),
-        ("softmax_cross_entropy", HeadConfig::Linear { hidden: Some(128), bias: true }),
+        ("softmax_cross_entropy", HeadConfig::Linear { hidden: Some(128), embedding: None, bias: true }),
         ("cosface", HeadConfig::cosine()),
-        ("cosface", HeadConfig::Cosine { hidden: Some(128) }),
+        ("cosface", HeadConfig::Cosine { hidden: Some(128), embedding: None }),
         ("tcm", HeadConfig::projection()),
         ("info_nce", HeadConfig::projection()),
         ("trades", HeadConfig::linear()),

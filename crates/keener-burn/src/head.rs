@@ -16,6 +16,9 @@ pub enum HeadConfig {
         /// Width of a hidden layer; none by default.
         #[serde(default)]
         hidden: Option<usize>,
+        /// Width of a layer without ReLU after the hidden one, as in a projection; none by default.
+        #[serde(default)]
+        embedding: Option<usize>,
         /// Whether scores have a bias (default true).
         #[serde(default = "yes")]
         bias: bool,
@@ -25,6 +28,9 @@ pub enum HeadConfig {
         /// Width of a hidden layer; none by default.
         #[serde(default)]
         hidden: Option<usize>,
+        /// Width of a layer without ReLU after the hidden one, as in a projection; none by default.
+        #[serde(default)]
+        embedding: Option<usize>,
     },
     /// `d → hidden (ReLU) → out`, of length 1 at use: embeddings without classes.
     Projection {
@@ -60,12 +66,12 @@ impl Default for HeadConfig {
 impl HeadConfig {
     /// A linear classifier with a bias.
     pub fn linear() -> Self {
-        Self::Linear { hidden: None, bias: true }
+        Self::Linear { hidden: None, embedding: None, bias: true }
     }
 
     /// A cosine classifier.
     pub fn cosine() -> Self {
-        Self::Cosine { hidden: None }
+        Self::Cosine { hidden: None, embedding: None }
     }
 
     /// A projection with its default sizes.
@@ -82,10 +88,14 @@ impl HeadConfig {
     /// A size of zero.
     pub fn init(&self, dim: usize, classes: usize, parameters: &[f32], seed: u64, device: &Device) -> Result<Head> {
         let (hidden, out) = match self {
-            Self::Linear { hidden, .. } | Self::Cosine { hidden } => (*hidden, classes),
+            Self::Linear { hidden, .. } | Self::Cosine { hidden, .. } => (*hidden, classes),
             Self::Projection { hidden, out } => (Some(*hidden), *out),
         };
-        for (name, size) in [("features", dim), ("hidden", hidden.unwrap_or(1)), ("classes or out", out)] {
+        let embedding = self.embedding();
+        let (some_hidden, some_embedding) = (hidden.unwrap_or(1), embedding.unwrap_or(1));
+        let sizes =
+            [("features", dim), ("hidden", some_hidden), ("embedding", some_embedding), ("classes or out", out)];
+        for (name, size) in sizes {
             if size == 0 {
                 return Err(keener::Error::parameter(name, size, "at least 1").into());
             }
@@ -95,6 +105,10 @@ impl HeadConfig {
         if let Some(hidden) = hidden {
             layers.push(Dense::init(dim, hidden, true, seed, 0, device));
             width = hidden;
+        }
+        if let Some(embedding) = embedding {
+            layers.push(Dense::init(width, embedding, true, seed, 1, device));
+            width = embedding;
         }
         let classes = match self {
             Self::Linear { bias, .. } => Some(Dense::init(width, out, *bias, seed, 2, device)),
@@ -106,6 +120,16 @@ impl HeadConfig {
         };
         let learned = (!parameters.is_empty()).then(|| vector(parameters.to_vec(), device));
         Ok(Head { layers, classes, parameters: learned, config: self.clone() })
+    }
+}
+
+impl HeadConfig {
+    /// Width of the layer between the hidden one and the class weights.
+    fn embedding(&self) -> Option<usize> {
+        match self {
+            Self::Linear { embedding, .. } | Self::Cosine { embedding, .. } => *embedding,
+            Self::Projection { .. } => None,
+        }
     }
 }
 
@@ -204,7 +228,7 @@ impl Head {
 
     /// The same with all weights constant: gradients reach the input alone.
     pub(crate) fn through_layers(&self, mut x: Tensor<2>, constant: bool) -> Tensor<2> {
-        let ends_in_relu = self.classes.is_some();
+        let ends_in_relu = self.classes.is_some() && self.config.embedding().is_none();
         let count = self.layers.len();
         for (k, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, constant);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | an objective as the loss of your own burn loop | [`ObjectiveLoss`] (see `examples/train_loop.rs`) |
 //! | to train a head on features in memory, with checkpoints | [`Training`] |
+//! | to know which objective is best on your rows | [`compare`] |
 //! | embeddings or scores of a trained head | [`embed`], [`scores`] |
 //!
 //! On burn's Flex device the core reads the tensors where they are, and writes gradients that burn takes over without a
@@ -31,6 +32,7 @@
 
 mod attach;
 mod checkpoint;
+pub mod compare;
 mod config;
 mod error;
 mod file;

@@ -53,7 +53,11 @@ pub fn fitting_head(spec: &str, hidden: Option<usize>) -> Result<HeadConfig> {
         });
     }
     let cosine = objective.f32().matrices().iter().any(|m| m.slot != Slot::Pairs && m.scorer == Scorer::Cosine);
-    Ok(if cosine { HeadConfig::Cosine { hidden } } else { HeadConfig::Linear { hidden, bias: true } })
+    Ok(if cosine {
+        HeadConfig::Cosine { hidden, embedding: None }
+    } else {
+        HeadConfig::Linear { hidden, embedding: None, bias: true }
+    })
 }
 
 fn wants_classes(reads: Reads) -> bool {

@@ -343,8 +343,8 @@ mod tests {
         let data = Labelled::new(&features, 5, &labels, 3).unwrap();
         let heads = [
             HeadConfig::linear(),
-            HeadConfig::Cosine { hidden: Some(7) },
-            HeadConfig::Linear { hidden: Some(7), bias: true },
+            HeadConfig::Cosine { hidden: Some(7), embedding: None },
+            HeadConfig::Linear { hidden: Some(7), embedding: None, bias: true },
         ];
         for (head, steps) in heads.into_iter().zip([1, 4, 4]) {
             let attack = crate::AttackConfig { epsilon: 0.2, steps, step_size: 0.5 };

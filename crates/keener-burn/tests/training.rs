@@ -60,8 +60,8 @@ fn class_heads_learn_the_digits() {
     let data = digits();
     for (objective, head, learning_rate) in [
         ("softmax_cross_entropy", HeadConfig::linear(), 0.02),
-        ("softmax_cross_entropy", HeadConfig::Linear { hidden: Some(64), bias: true }, 0.005),
-        ("cosface:scale=16,margin=0.1", HeadConfig::Cosine { hidden: Some(64) }, 0.01),
+        ("softmax_cross_entropy", HeadConfig::Linear { hidden: Some(64), embedding: None, bias: true }, 0.005),
+        ("cosface:scale=16,margin=0.1", HeadConfig::Cosine { hidden: Some(64), embedding: None }, 0.01),
         ("trades", HeadConfig::linear(), 0.02),
     ] {
         let attack = AttackConfig { epsilon: 0.03, ..Default::default() };
@@ -142,7 +142,7 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
         TrainConfig { ..base.clone() },
         TrainConfig {
             optimizer: OptimizerConfig::sgd(),
-            head: HeadConfig::Linear { hidden: Some(16), bias: true },
+            head: HeadConfig::Linear { hidden: Some(16), embedding: None, bias: true },
             ..base.clone()
         },
         TrainConfig {

@@ -4,14 +4,23 @@ use anyhow::Result;
 use clap::Subcommand;
 
 mod bench;
+mod compare;
 mod objectives;
 mod papers;
 mod plan;
+mod predict;
+mod train;
 mod vectors;
 
 /// What to do. [`crate::cli`] groups the commands in the help.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Train heads with several objectives under one budget: leader board, report, code
+    Compare(Box<compare::Args>),
+    /// Train a head with one objective: run folder with model, configuration and report
+    Train(Box<train::Args>),
+    /// Classes or embeddings of new rows by a trained run
+    Predict(predict::Args),
     /// List the objectives, or explain one
     Objectives(objectives::Args),
     /// Say which schedule an objective takes, and which batch fits
@@ -28,6 +37,9 @@ impl Command {
     /// Runs it.
     pub(crate) fn run(self) -> Result<()> {
         match self {
+            Self::Compare(args) => compare::run(*args),
+            Self::Train(args) => train::run(*args),
+            Self::Predict(args) => predict::run(args),
             Self::Objectives(args) => objectives::run(args),
             Self::Plan(args) => plan::run(args),
             Self::Bench(args) => bench::run(args),

@@ -1,0 +1,183 @@
+//! The numbers of a leader board.
+
+use super::config::Task;
+use super::fit::Rows;
+use crate::Error;
+use keener::metrics::calibration::{DEFAULT_BINS, ece, fit_temperature};
+use keener::metrics::classification::{ConfusionMatrix, accuracy, argmax, brier, nll_from_logits, softmax};
+use keener::metrics::ranking::macro_auroc;
+use keener::metrics::retrieval::Retrieval;
+use serde::{Deserialize, Serialize};
+
+/// A number of a leader board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// Share of rows whose class is found.
+    Accuracy,
+    /// Mean F1 over classes.
+    MacroF1,
+    /// Mean one-against-rest area under the ROC curve.
+    Auroc,
+    /// Negative log-likelihood, raw.
+    Nll,
+    /// Expected calibration error, raw.
+    Ece,
+    /// Brier score, raw.
+    Brier,
+    /// Negative log-likelihood after temperature scaling.
+    NllScaled,
+    /// Expected calibration error after temperature scaling.
+    EceScaled,
+    /// Brier score after temperature scaling.
+    BrierScaled,
+    /// Mean average precision at R.
+    MapAtR,
+    /// Share of queries whose nearest neighbour is of their class.
+    RecallAt1,
+    /// Share of queries with one of their class among the ten nearest.
+    RecallAt10,
+}
+
+impl Metric {
+    /// The metrics of a task; the first decides.
+    pub fn of(task: Task) -> &'static [Self] {
+        match task {
+            Task::Classify => &[
+                Self::Accuracy,
+                Self::MacroF1,
+                Self::Auroc,
+                Self::NllScaled,
+                Self::EceScaled,
+                Self::BrierScaled,
+                Self::Nll,
+                Self::Ece,
+                Self::Brier,
+            ],
+            Task::Retrieve => &[Self::MapAtR, Self::RecallAt1, Self::RecallAt10],
+        }
+    }
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::MacroF1 => "macro-F1",
+            Self::Auroc => "AUROC",
+            Self::Nll => "NLL raw",
+            Self::Ece => "ECE raw",
+            Self::Brier => "Brier raw",
+            Self::NllScaled => "NLL",
+            Self::EceScaled => "ECE",
+            Self::BrierScaled => "Brier",
+            Self::MapAtR => "MAP@R",
+            Self::RecallAt1 => "recall@1",
+            Self::RecallAt10 => "recall@10",
+        }
+    }
+
+    /// The largest value that it can have.
+    pub fn greatest(self) -> f64 {
+        match self {
+            Self::Nll | Self::NllScaled => f64::INFINITY,
+            Self::Brier | Self::BrierScaled => 2.0,
+            _ => 1.0,
+        }
+    }
+}
+
+/// What was measured on the test rows of one training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case")]
+pub enum Measures {
+    /// Naming classes.
+    Classify {
+        /// Share of rows whose class is found.
+        accuracy: f64,
+        /// Mean F1 over classes.
+        macro_f1: f64,
+        /// Mean one-against-rest area under the ROC curve.
+        auroc: f64,
+        /// Raw, in nats.
+        nll: f64,
+        /// Raw, 15 bins.
+        ece: f64,
+        /// Raw.
+        brier: f64,
+        /// Fitted on validation rows.
+        temperature: f64,
+        /// After division of the logits by the temperature.
+        nll_scaled: f64,
+        /// After division of the logits by the temperature.
+        ece_scaled: f64,
+        /// After division of the logits by the temperature.
+        brier_scaled: f64,
+    },
+    /// Finding rows of the same class.
+    Retrieve {
+        /// Mean average precision at R.
+        map_at_r: f64,
+        /// At 1.
+        recall_at_1: f64,
+        /// At 10.
+        recall_at_10: f64,
+    },
+}
+
+impl Measures {
+    /// The value of a metric, where the task has it.
+    pub fn get(&self, metric: Metric) -> Option<f64> {
+        Some(match (self, metric) {
+            (Self::Classify { accuracy, .. }, Metric::Accuracy) => *accuracy,
+            (Self::Classify { macro_f1, .. }, Metric::MacroF1) => *macro_f1,
+            (Self::Classify { auroc, .. }, Metric::Auroc) => *auroc,
+            (Self::Classify { nll, .. }, Metric::Nll) => *nll,
+            (Self::Classify { ece, .. }, Metric::Ece) => *ece,
+            (Self::Classify { brier, .. }, Metric::Brier) => *brier,
+            (Self::Classify { nll_scaled, .. }, Metric::NllScaled) => *nll_scaled,
+            (Self::Classify { ece_scaled, .. }, Metric::EceScaled) => *ece_scaled,
+            (Self::Classify { brier_scaled, .. }, Metric::BrierScaled) => *brier_scaled,
+            (Self::Retrieve { map_at_r, .. }, Metric::MapAtR) => *map_at_r,
+            (Self::Retrieve { recall_at_1, .. }, Metric::RecallAt1) => *recall_at_1,
+            (Self::Retrieve { recall_at_10, .. }, Metric::RecallAt10) => *recall_at_10,
+            _ => return None,
+        })
+    }
+}
+
+/// The temperature that fits validation logits.
+pub(crate) fn temperature(logits: &[f64], rows: &Rows) -> Result<f64, Error> {
+    Ok(fit_temperature(logits, rows.classes, &rows.indices())?.temperature)
+}
+
+/// Logits divided by a temperature.
+pub(crate) fn cooled(logits: &[f64], temperature: f64) -> Vec<f64> {
+    logits.iter().map(|z| z / temperature).collect()
+}
+
+/// Numbers of class scores.
+pub(crate) fn classify(logits: &[f64], rows: &Rows, temperature: f64) -> Result<Measures, Error> {
+    let (classes, labels) = (rows.classes, rows.indices());
+    let predicted = argmax(logits, classes)?;
+    let scaled = cooled(logits, temperature);
+    let (raw, after) = (softmax(logits, classes)?, softmax(&scaled, classes)?);
+    Ok(Measures::Classify {
+        accuracy: accuracy(&predicted, &labels)?,
+        macro_f1: ConfusionMatrix::new(&predicted, &labels, classes)?.macro_f1(),
+        auroc: macro_auroc(&after, classes, &labels)?.value,
+        nll: nll_from_logits(logits, classes, &labels)?,
+        ece: ece(&raw, classes, &labels, DEFAULT_BINS)?,
+        brier: brier(&raw, classes, &labels)?,
+        temperature,
+        nll_scaled: nll_from_logits(&scaled, classes, &labels)?,
+        ece_scaled: ece(&after, classes, &labels, DEFAULT_BINS)?,
+        brier_scaled: brier(&after, classes, &labels)?,
+    })
+}
+
+/// Numbers of embeddings, each row a query among the others.
+pub(crate) fn retrieve(embeddings: &[f32], dim: usize, rows: &Rows) -> Result<Measures, Error> {
+    let retrieval = Retrieval { recall_at: vec![1, 10], ..Retrieval::default() };
+    let found = retrieval.leave_one_out(embeddings, dim, &rows.indices())?;
+    let recall = |k: usize| found.recall_at.iter().find(|(at, _)| *at == k).map_or(f64::NAN, |(_, value)| *value);
+    Ok(Measures::Retrieve { map_at_r: found.map_at_r, recall_at_1: recall(1), recall_at_10: recall(10) })
+}

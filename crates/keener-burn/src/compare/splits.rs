@@ -1,0 +1,314 @@
+//! Which rows are trained on, validated and tested.
+//!
+//! 40 % of the rows (stratified) are set aside for development: tuning sees them and nothing else, divided several times.
+//! The repeats resample the other 60 %, so that no row that is ever tested takes part in tuning.
+
+use super::config::{CompareConfig, Scenario, derived_seed, stream};
+use super::error::CompareError;
+use keener_data::{Dataset, noise, split};
+
+/// Share of the rows that tuning may see.
+const DEVELOPMENT: f64 = 0.4;
+/// Training and validation share of the development rows.
+const DEVELOPMENT_PARTS: [f64; 2] = [0.7, 0.3];
+/// Training, validation and test share of the rows of a repeat.
+const REPEAT_PARTS: [f64; 3] = [0.5, 0.15, 0.35];
+/// Test rows a training row under few labels: more would widen the intervals, whose correction grows with this ratio.
+const FEW_TESTED: usize = 2;
+
+/// Places of the seed's streams: repeats from 0, what else a repeat draws, and divisions for development.
+const SECOND: u64 = 1 << 32;
+const FOLDS: u64 = 1 << 33;
+
+/// Rows with the labels that are seen there, classes numbered from 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// Rows of the data set.
+    pub rows: Vec<usize>,
+    /// The label of each: the true one, or a noisy one where the scenario says so.
+    pub labels: Vec<u32>,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// One division of rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// To train on.
+    pub train: Labelled,
+    /// To choose parameters (development) or a temperature (repeats) on; empty in repeats of unseen classes.
+    pub validation: Labelled,
+    /// To report; empty for development.
+    pub test: Labelled,
+}
+
+/// All divisions of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splits {
+    /// What tuning sees: several divisions of the same rows into `train` and `validation`.
+    pub development: Vec<Part>,
+    /// One a repeat; none of their rows is a row of `development`.
+    pub repeats: Vec<Part>,
+}
+
+impl Splits {
+    /// Draws all divisions of a scenario; the seed fixes them.
+    ///
+    /// # Errors
+    /// Too few classes, or too few rows in one.
+    pub fn draw(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<Self, CompareError> {
+        check(data, scenario, config)?;
+        let base = derived_seed(config.seed, stream::DEVELOPMENT, scenario as u64);
+        let mut halves = split::stratified(&data.labels, &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
+        let (development, measured) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        let draw = Draw { data, scenario, config };
+        let noisy = draw.noisy(development.clone(), FOLDS)?.labels;
+        let folds = (0..config.folds as u64).map(|fold| draw.fold(&development, &noisy, FOLDS + fold));
+        let repeats = (0..config.repeats as u64).map(|repeat| draw.repeat(&measured, repeat));
+        Ok(Self { development: folds.collect::<Result<_, _>>()?, repeats: repeats.collect::<Result<_, _>>()? })
+    }
+
+    /// The rows that tuning sees.
+    pub fn development_rows(&self) -> Vec<usize> {
+        self.development.iter().flat_map(|p| p.train.rows.iter().chain(&p.validation.rows)).copied().collect()
+    }
+
+    /// Whether any row of `development` is a row of a repeat.
+    pub fn leaks(&self) -> bool {
+        let mut seen = self.development_rows();
+        seen.sort_unstable();
+        let parts = self.repeats.iter().flat_map(|p| [&p.train, &p.validation, &p.test]);
+        parts.flat_map(|l| &l.rows).any(|row| seen.binary_search(row).is_ok())
+    }
+}
+
+fn check(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<(), CompareError> {
+    let counts = data.class_counts();
+    let inhabited = counts.iter().filter(|c| **c > 0).count();
+    let (classes, rows, hint) = match scenario {
+        Scenario::Full | Scenario::NoisyLabels => (2, 12, "leave such classes out".to_string()),
+        Scenario::FewLabels => {
+            let per_class = config.labels_per_class;
+            // Development: training and two validation rows; repeats: training, half as many to validate, one to test.
+            let needed = ((per_class + 3) as f64 / DEVELOPMENT)
+                .max((per_class + per_class.div_ceil(2) + 2) as f64 / (1.0 - DEVELOPMENT))
+                .ceil() as usize;
+            (2, needed, format!("ask for fewer than {per_class} labels a class, or leave such classes out"))
+        }
+        Scenario::UnseenClasses => (4, 8, "leave such classes out".to_string()),
+    };
+    if inhabited < classes {
+        return Err(CompareError::TooFewClasses { scenario, classes: inhabited, needed: classes });
+    }
+    match counts.iter().position(|c| *c > 0 && *c < rows) {
+        None => Ok(()),
+        Some(class) => Err(CompareError::TooFewRows {
+            scenario,
+            class: data.class_names.get(class).cloned().unwrap_or_else(|| class.to_string()),
+            rows: counts[class],
+            needed: rows,
+            hint,
+        }),
+    }
+}
+
+struct Draw<'a> {
+    data: &'a Dataset,
+    scenario: Scenario,
+    config: &'a CompareConfig,
+}
+
+impl Draw<'_> {
+    fn seed(&self, what: u64, at: u64) -> u64 {
+        derived_seed(derived_seed(self.config.seed, what, self.scenario as u64), 0, at)
+    }
+
+    /// `parts` stratified parts of some rows.
+    fn stratified(&self, rows: &[usize], fractions: &[f64], at: u64) -> Result<Vec<Vec<usize>>, CompareError> {
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let parts = split::stratified(&labels, fractions, self.seed(stream::SPLIT, at))?;
+        Ok(parts.into_iter().map(|part| part.into_iter().map(|i| rows[i]).collect()).collect())
+    }
+
+    /// `k` rows a class, and the rest.
+    fn few(&self, rows: &[usize], k: usize, at: u64) -> Result<(Vec<usize>, Vec<usize>), CompareError> {
+        let taken = split::few_per_class(&self.data.labels, rows, k, self.seed(stream::FEW, at))?;
+        let rest = rows.iter().copied().filter(|r| taken.binary_search(r).is_err()).collect();
+        Ok((taken, rest))
+    }
+
+    /// At most `most` of the rows, stratified.
+    fn capped(&self, rows: Vec<usize>, most: usize, at: u64) -> Result<Vec<usize>, CompareError> {
+        if rows.len() <= most {
+            return Ok(rows);
+        }
+        let share = most as f64 / rows.len() as f64;
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let parts = split::stratified(&labels, &[share, 1.0 - share], self.seed(stream::CAP, at))?;
+        Ok(parts[0].iter().map(|i| rows[*i]).collect())
+    }
+
+    fn labelled(&self, rows: Vec<usize>) -> Labelled {
+        let labels = rows.iter().map(|r| self.data.labels[*r]).collect();
+        Labelled { rows, labels, classes: self.data.num_classes() }
+    }
+
+    /// With the scenario's noise on the labels.
+    fn noisy(&self, rows: Vec<usize>, at: u64) -> Result<Labelled, CompareError> {
+        let mut labelled = self.labelled(rows);
+        if self.scenario == Scenario::NoisyLabels {
+            let seed = self.seed(stream::NOISE, at);
+            labelled.labels = noise::uniform(&labelled.labels, labelled.classes, self.config.noise, seed)?.labels;
+        }
+        Ok(labelled)
+    }
+
+    /// Two halves of the classes with their rows, classes renumbered in each.
+    fn disjoint(&self, rows: &[usize], at: u64) -> Result<[Labelled; 2], CompareError> {
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let seed = self.seed(stream::SPLIT, at);
+        let parts = split::class_disjoint(&labels, self.data.num_classes(), &[0.5, 0.5], seed)?;
+        let half = |part: &Vec<usize>| self.renumbered(part.iter().map(|i| rows[*i]).collect());
+        Ok([half(&parts[0]), half(&parts[1])])
+    }
+
+    fn renumbered(&self, rows: Vec<usize>) -> Labelled {
+        let mut classes: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let place = |r: &usize| classes.partition_point(|c| *c < self.data.labels[*r]) as u32;
+        Labelled { labels: rows.iter().map(place).collect(), rows, classes: classes.len() }
+    }
+
+    /// One division of the development rows, whose labels (`noisy`, in their order) are the same in all of them.
+    fn fold(&self, rows: &[usize], noisy: &[u32], at: u64) -> Result<Part, CompareError> {
+        let most = self.config.most_tested;
+        let (train, validation) = match self.scenario {
+            Scenario::UnseenClasses => {
+                let [train, other] = self.disjoint(rows, at)?;
+                let validation = self.renumbered(self.capped(other.rows, most, at)?);
+                return Ok(Part { train, validation, test: Labelled::default() });
+            }
+            Scenario::FewLabels => self.few(rows, self.config.labels_per_class, at)?,
+            Scenario::Full | Scenario::NoisyLabels => {
+                let mut parts = self.stratified(rows, &DEVELOPMENT_PARTS, at)?.into_iter();
+                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+            }
+        };
+        let validation = self.capped(validation, most, at)?;
+        let [train, validation] = [train, validation].map(|part| {
+            let labels = part.iter().map(|row| noisy[rows.partition_point(|r| r < row)]).collect();
+            Labelled { labels, rows: part, classes: self.data.num_classes() }
+        });
+        Ok(Part { train, validation, test: Labelled::default() })
+    }
+
+    fn repeat(&self, rows: &[usize], at: u64) -> Result<Part, CompareError> {
+        let most = self.config.most_tested;
+        match self.scenario {
+            Scenario::UnseenClasses => {
+                let [train, test] = self.disjoint(rows, at)?;
+                let test = self.renumbered(self.capped(test.rows, most, at)?);
+                Ok(Part { train, validation: Labelled::default(), test })
+            }
+            Scenario::FewLabels => {
+                let per_class = self.config.labels_per_class;
+                let (train, rest) = self.few(rows, per_class, at)?;
+                let (validation, rest) = self.few(&rest, per_class.div_ceil(2), SECOND + at)?;
+                let test = self.capped(rest, most.min(FEW_TESTED * train.len()), at)?;
+                let [train, validation, test] = [train, validation, test].map(|rows| self.labelled(rows));
+                Ok(Part { train, validation, test })
+            }
+            Scenario::Full | Scenario::NoisyLabels => {
+                let mut parts = self.stratified(rows, &REPEAT_PARTS, at)?.into_iter();
+                let mut next = || parts.next().unwrap_or_default();
+                let (train, validation, test) = (next(), next(), next());
+                Ok(Part {
+                    train: self.noisy(train, at)?,
+                    validation: self.noisy(validation, SECOND + at)?,
+                    test: self.labelled(self.capped(test, most, at)?),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_that_is_tested_is_tuned_on_and_parts_are_disjoint() {
+        let data = keener_data::digits();
+        for scenario in Scenario::ALL {
+            let splits = Splits::draw(&data, scenario, &CompareConfig::default()).unwrap();
+            assert!(!splits.leaks(), "{scenario}");
+            for part in &splits.repeats {
+                let mut rows: Vec<usize> =
+                    [&part.train, &part.validation, &part.test].iter().flat_map(|l| l.rows.clone()).collect();
+                let count = rows.len();
+                rows.sort_unstable();
+                rows.dedup();
+                assert_eq!(rows.len(), count, "{scenario}");
+                assert!(!part.test.rows.is_empty());
+                let clean = part.test.rows.iter().zip(&part.test.labels);
+                if scenario.task() == super::super::Task::Classify {
+                    assert!(clean.into_iter().all(|(r, l)| data.labels[*r] == *l), "test labels are true");
+                }
+            }
+            assert_ne!(splits.repeats[0], splits.repeats[1]);
+            assert_eq!(splits, Splits::draw(&data, scenario, &CompareConfig::default()).unwrap());
+        }
+    }
+
+    #[test]
+    fn noise_reaches_training_and_validation() {
+        let data = keener_data::digits();
+        let splits = Splits::draw(&data, Scenario::NoisyLabels, &CompareConfig::default()).unwrap();
+        let wrong = |l: &Labelled| {
+            l.rows.iter().zip(&l.labels).filter(|(r, y)| data.labels[**r] != **y).count() as f64 / l.rows.len() as f64
+        };
+        for part in splits.repeats.iter() {
+            assert!((wrong(&part.train) - 0.4).abs() < 0.01 && (wrong(&part.validation) - 0.4).abs() < 0.01);
+        }
+        // Development labels are drawn once: the divisions differ, and a row's label does not.
+        let first = &splits.development[0];
+        assert_ne!(first, &splits.development[1]);
+        for part in &splits.development {
+            let rows = part.train.rows.len() + part.validation.rows.len();
+            let both = (wrong(&part.train) * part.train.rows.len() as f64
+                + wrong(&part.validation) * part.validation.rows.len() as f64)
+                / rows as f64;
+            assert!((both - 0.4).abs() < 0.01, "{both}");
+        }
+        let more = CompareConfig { repeats: 3, ..CompareConfig::default() };
+        let fewer = Splits::draw(&data, Scenario::NoisyLabels, &more).unwrap();
+        assert_eq!(fewer.development, splits.development, "tuning does not depend on the number of repeats");
+        assert_eq!(fewer.repeats[..], splits.repeats[..3]);
+    }
+
+    #[test]
+    fn unseen_classes_are_unseen() {
+        let data = keener_data::digits();
+        let splits = Splits::draw(&data, Scenario::UnseenClasses, &CompareConfig::default()).unwrap();
+        for part in &splits.repeats {
+            let classes =
+                |l: &Labelled| l.rows.iter().map(|r| data.labels[*r]).collect::<std::collections::BTreeSet<_>>();
+            assert!(classes(&part.train).is_disjoint(&classes(&part.test)));
+            assert_eq!((part.train.classes, part.test.classes), (5, 5));
+            assert!(part.train.labels.iter().all(|l| *l < 5));
+        }
+    }
+
+    #[test]
+    fn rare_classes_are_refused_by_name() {
+        let features = vec![0.0; 40];
+        let mut labels = vec![0; 40];
+        labels[..5].fill(1);
+        let data = Dataset::new("tiny", features, 1, labels, vec!["many".into(), "rare".into()]).unwrap();
+        let error = Splits::draw(&data, Scenario::Full, &CompareConfig::default()).unwrap_err().to_string();
+        assert!(error.contains("`rare` has 5 rows") && error.contains("at least 12"), "{error}");
+        let error = Splits::draw(&data, Scenario::UnseenClasses, &CompareConfig::default()).unwrap_err().to_string();
+        assert!(error.contains("2 classes"), "{error}");
+    }
+}

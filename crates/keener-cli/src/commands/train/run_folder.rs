@@ -1,0 +1,109 @@
+//! The run folder: what it takes to train again, to go on, and to predict.
+
+use crate::error::Failure;
+use anyhow::{Context, Result};
+use keener::metrics::neighbours::ClassMeans;
+use keener_burn::{Head, TrainConfig};
+use keener_data::Standardizer;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const METRICS: &str = "metrics.jsonl";
+pub(crate) const MODEL: &str = "model.safetensors";
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+pub(crate) const READOUT: &str = "readout.json";
+pub(crate) const REPORT: &str = "report.html";
+
+/// Where the rows came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataRecord {
+    /// Path; none for the embedded digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) label_column: Option<String>,
+    /// Hash of the content.
+    pub(crate) fingerprint: String,
+    /// Share of the rows that validate.
+    pub(crate) validation: f64,
+    /// Whether features are standardised.
+    pub(crate) standardize: bool,
+}
+
+/// `config.toml`: with the same data it gives the same model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunConfig {
+    pub(crate) version: String,
+    /// Steps between two validations.
+    pub(crate) validate_every: usize,
+    pub(crate) data: DataRecord,
+    pub(crate) train: TrainConfig,
+}
+
+/// `readout.json`: from features to classes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReadoutRecord {
+    pub(crate) dim: usize,
+    pub(crate) class_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) standardizer: Option<Standardizer>,
+    /// Multiplies cosines.
+    pub(crate) scale: f64,
+    /// Divides logits before the softmax; fitted on validation rows.
+    pub(crate) temperature: f64,
+    /// Width of the embeddings.
+    pub(crate) embedding: usize,
+    /// Means of the training rows' embeddings `[classes, embedding]`, where no class weights are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) means: Option<Vec<f64>>,
+}
+
+impl ReadoutRecord {
+    /// Logits `[n, classes]` of standardised features.
+    pub(crate) fn logits(&self, head: &Head, features: &[f32]) -> Result<Vec<f64>> {
+        let Some(means) = &self.means else {
+            let cosine = matches!(head.config(), keener_burn::HeadConfig::Cosine { .. });
+            let factor = if cosine { self.scale } else { 1.0 } / self.temperature;
+            return Ok(keener_burn::scores(head, features)?.into_iter().map(|s| f64::from(s) * factor).collect());
+        };
+        let classes: Vec<usize> = (0..self.class_names.len()).collect();
+        // Means of single rows are those rows: the stored means, brought to length one.
+        let readout = ClassMeans::fit(means, self.embedding, &classes, classes.len())?;
+        let embeddings = keener_burn::embed(head, features)?;
+        Ok(readout.logits(&embeddings, self.scale / self.temperature)?)
+    }
+}
+
+/// Reads a file of a run.
+pub(crate) fn read_text(folder: &Path, name: &str) -> Result<String> {
+    let path = folder.join(name);
+    fs::read_to_string(&path).map_err(|e| {
+        Failure::wrong(format!("{}: {e}", path.display()))
+            .hint("a folder that `keener train` wrote and finished")
+            .into()
+    })
+}
+
+/// Reads `config.toml`.
+pub(crate) fn read_config(path: &Path) -> Result<RunConfig> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).map_err(|e| Failure::wrong(format!("{}: {e}", path.display())).into())
+}
+
+/// Reads a JSON file of a run.
+pub(crate) fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T> {
+    let text = read_text(folder, name)?;
+    serde_json::from_str(&text).map_err(|e| Failure::wrong(format!("{}: {e}", folder.join(name).display())).into())
+}
+
+/// Writes a file of a run.
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,109 @@
+//! `keener train` and `keener predict` as a user meets them.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+
+fn keener(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keener"));
+    command.current_dir(folder);
+    command
+}
+
+fn error_of(folder: &Path, arguments: &[&str]) -> String {
+    let output = keener(folder).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Three clouds, with labels or without.
+fn pets(labels: bool) -> String {
+    let mut text = String::from(if labels { "x,y,species\n" } else { "x,y\n" });
+    for i in 0..90 {
+        let class = i % 3;
+        let (x, y) = (class as f64 + 0.03 * (i % 7) as f64, (class as f64 - 1.0).abs() + 0.02 * (i % 11) as f64);
+        text += &match labels {
+            true => format!("{x},{y},{}\n", ["cat", "dog, wild", "owl"][class]),
+            false => format!("{x},{y}\n"),
+        };
+    }
+    text.replace("dog, wild", "\"dog, wild\"")
+}
+
+#[test]
+fn trained_runs_predict_for_every_kind_of_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("pets.csv"), pets(true)).unwrap();
+    fs::write(path.join("new.csv"), pets(false)).unwrap();
+    for (k, objective) in
+        ["softmax_cross_entropy", "cosface:scale=16", "supervised_contrastive", "siglip"].iter().enumerate()
+    {
+        let run = format!("run{k}");
+        keener(path)
+            .args(["train", "pets.csv", "--objective", objective, "--steps", "150", "--out", &run])
+            .assert()
+            .success();
+        for file in ["config.toml", "metrics.jsonl", "model.safetensors", "readout.json", "report.html"] {
+            assert!(path.join(&run).join(file).is_file(), "{file}");
+        }
+        let output = keener(path).args(["predict", &run, "new.csv", "--format", "json"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 90);
+        let right = lines.iter().enumerate().filter(|(i, l)| l["class"] == ["cat", "dog, wild", "owl"][i % 3]).count();
+        assert!(right >= 85, "{objective}: {right}");
+        let sum: f64 = lines[0]["probabilities"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        keener(path).args(["predict", &run, "new.csv", "--embed", "--out", "e.csv"]).assert().success();
+        let text = fs::read_to_string(path.join("e.csv")).unwrap();
+        assert_eq!(text.lines().count(), 91);
+        assert_eq!(text.lines().nth(1).unwrap().split(',').count(), 64);
+    }
+    let csv = keener(path).args(["predict", "run0", "pets.csv"]).output().unwrap();
+    let text = String::from_utf8(csv.stdout).unwrap();
+    assert!(text.starts_with("row,class,probability\n0,cat,") && text.contains("1,\"dog, wild\","), "{text}");
+}
+
+#[test]
+fn a_configuration_gives_the_same_model_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("pets.csv"), pets(true)).unwrap();
+    keener(path)
+        .args(["train", "pets.csv", "--objective", "focal", "--steps", "40", "--out", "one"])
+        .assert()
+        .success();
+    keener(path).args(["train", "--config", "one/config.toml", "--out", "two"]).assert().success();
+    let model = |run: &str| fs::read(path.join(run).join("model.safetensors")).unwrap();
+    assert!(model("one") == model("two"));
+    assert_eq!(fs::read(path.join("one/metrics.jsonl")).unwrap(), fs::read(path.join("two/metrics.jsonl")).unwrap());
+
+    // An interrupt after the last checkpoint leaves no model; resuming makes the same one.
+    fs::remove_file(path.join("two/model.safetensors")).unwrap();
+    keener(path).args(["train", "--resume", "--out", "two"]).assert().success();
+    assert!(model("one") == model("two"));
+
+    fs::write(path.join("pets.csv"), pets(true).replace("0.03", "0.04")).unwrap();
+    let other = error_of(path, &["train", "--config", "one/config.toml", "--out", "three"]);
+    assert!(other.contains("other data"), "{other}");
+}
+
+#[test]
+fn mistakes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("pets.csv"), pets(true)).unwrap();
+    assert!(error_of(path, &["train", "pets.csv", "--objective", "focl"]).contains("focal"));
+    let head = error_of(path, &["train", "pets.csv", "--objective", "focal", "--head", "projection"]);
+    assert!(head.contains("projection head") && head.contains("linear"), "{head}");
+    assert!(error_of(path, &["predict", "pets", "pets.csv"]).contains("keener train"));
+    assert!(!path.join("runs").exists());
+    keener(path).args(["train", "pets.csv", "--objective", "ce", "--steps", "5", "--out", "run"]).assert().success();
+    let filled = error_of(path, &["train", "pets.csv", "--objective", "ce", "--steps", "5", "--out", "run"]);
+    assert!(filled.contains("not empty"), "{filled}");
+    fs::write(path.join("wide.csv"), "a,b,c\n1,2,3\n").unwrap();
+    let wide = error_of(path, &["predict", "run", "wide.csv"]);
+    assert!(wide.contains("3 features a row, expected 2"), "{wide}");
+}
