@@ -124,7 +124,7 @@ fn mistakes_are_told_before_anything_is_written() {
 #[test]
 fn own_data_and_json() {
     let folder = tempfile::tempdir().unwrap();
-    let mut text = String::from("x,y,species\n");
+    let mut text = String::from("a,b,species\n");
     for i in 0..120 {
         let class = i % 3;
         text += &format!(

@@ -18,7 +18,7 @@ fn error_of(folder: &Path, arguments: &[&str]) -> String {
 
 /// Three clouds, with labels or without.
 fn pets(labels: bool) -> String {
-    let mut text = String::from(if labels { "x,y,species\n" } else { "x,y\n" });
+    let mut text = String::from(if labels { "a,b,species\n" } else { "a,b\n" });
     for i in 0..90 {
         let class = i % 3;
         let (x, y) = (class as f64 + 0.03 * (i % 7) as f64, (class as f64 - 1.0).abs() + 0.02 * (i % 11) as f64);

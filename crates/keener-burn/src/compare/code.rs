@@ -26,7 +26,7 @@ pub fn burn_code(candidate: &Candidate, config: &CompareConfig, chosen: &Chosen,
          let value = loss.forward(embeddings, {candidates}, {second})?; // differentiable, shape [1]\n\n\
          // The whole training, as it was compared:\n\
          let config = TrainConfig {{\n\
-         \x20   head: HeadConfig::{head},\n\
+         \x20   head: HeadConfig::{head:?},\n\
          \x20   objective: \"{spec}\".into(),\n\
          \x20   learning_rate: {rate:?},\n\
          \x20   weight_decay: {decay:?},\n\
@@ -41,7 +41,7 @@ pub fn burn_code(candidate: &Candidate, config: &CompareConfig, chosen: &Chosen,
          \x20   training.step()?;\n\
          }}\n",
         spec = chosen.spec,
-        head = format!("{:?}", train.head),
+        head = train.head,
         rate = train.learning_rate,
         decay = train.weight_decay,
         batch = train.batch_size,

@@ -47,6 +47,7 @@ pub struct Unit {
 /// A finished piece of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "a few hundred exist, and most are units")]
 pub enum Line {
     /// Parameters were chosen.
     Tuned(Tuned),

@@ -33,9 +33,7 @@ impl DataArgs {
     /// The arguments again, for a command line that reproduces a run.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
-        for (flag, path) in [("--labels", &self.labels)] {
-            words.extend(path.iter().flat_map(|p| [flag.to_string(), p.display().to_string()]));
-        }
+        words.extend(self.labels.iter().flat_map(|p| ["--labels".to_string(), p.display().to_string()]));
         words.extend(self.label_column.iter().flat_map(|c| ["--label-column".to_string(), c.clone()]));
         words
     }
