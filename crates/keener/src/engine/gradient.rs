@@ -6,11 +6,12 @@ use super::matrix::{Bound, Buffers, Source};
 use super::schedule::Geometry;
 use super::set::Meets;
 use super::statistic::{Argument, Axis, Map, Reduce, Term};
-use super::tiles::{Scratch, Store, Tiles, for_each_panel};
+use super::tiles::{Scratch, Store, Tiles, for_each_panel, lock};
 use crate::products::{MatRef, gemm};
 use crate::real::Real;
 use crate::simd;
 use rayon::prelude::*;
+use std::sync::Mutex;
 
 /// Whether a term touches only listed entries.
 pub(crate) fn is_sparse<T>(term: &Term<T>) -> bool {
@@ -104,6 +105,7 @@ struct Owned<'b, T> {
 }
 
 /// What a group hands back for a panel: for each matrix a partial left gradient, row sums, or rows of given scores.
+#[derive(Default)]
 struct Partial<T> {
     left: Vec<Vec<T>>,
     row_sums: Vec<Vec<T>>,
@@ -145,7 +147,8 @@ pub(crate) fn accumulate<T: Real>(
             if is_sparse(term) { rows } else { Vec::new() }
         })
         .collect();
-    // ∂loss/∂value of column statistics, ready to be read along a row.
+    // Partial results of groups, handed on from panel to panel.
+    let spare: Mutex<Vec<Partial<T>>> = Mutex::default();
     for_each_panel(
         matrices,
         stores,
@@ -154,14 +157,22 @@ pub(crate) fn accumulate<T: Real>(
         |owned, work, partial: &mut Option<Partial<T>>| {
             let (rows, columns) = (work.rows.clone(), work.cols.clone());
             let (height, width) = (rows.len(), columns.len());
-            let partial = partial.get_or_insert_with(|| Partial {
-                left: matrices
-                    .iter()
-                    .zip(&wants)
-                    .map(|((_, m), w)| vec![T::zero(); if w.0 { height * m.depth() } else { 0 }])
-                    .collect(),
-                row_sums: wants.iter().map(|w| vec![T::zero(); if w.1 { height } else { 0 }]).collect(),
-                scores: vec![Vec::new(); matrices.len()],
+            let first_tile = partial.is_none();
+            let partial = partial.get_or_insert_with(|| {
+                let mut partial = lock(&spare).pop().unwrap_or_default();
+                partial.left.resize_with(matrices.len(), Vec::new);
+                partial.row_sums.resize_with(matrices.len(), Vec::new);
+                partial.scores.resize_with(matrices.len(), Vec::new);
+                for (k, (_, matrix)) in matrices.iter().enumerate() {
+                    partial.left[k].resize(if wants[k].0 { height * matrix.depth() } else { 0 }, T::zero());
+                    if matches!(matrix.source, Source::Gathered(..)) {
+                        partial.left[k].fill(T::zero());
+                    }
+                    partial.row_sums[k].clear();
+                    partial.row_sums[k].resize(if wants[k].1 { height } else { 0 }, T::zero());
+                    partial.scores[k].clear();
+                }
+                partial
             });
             // Scores to derivatives, row by row, in place.
             let mut derivative = vec![T::zero(); width * matrices.len()];
@@ -201,7 +212,9 @@ pub(crate) fn accumulate<T: Real>(
                         let h_view = MatRef::new(h, height, width);
                         if wants[k].0 {
                             let right = MatRef::new(&c.data[columns.start * d..columns.end * d], width, d);
-                            gemm(T::one(), h_view, right, T::one(), &mut partial.left[k], d);
+                            // The first tile overwrites what an earlier panel left.
+                            let add = if first_tile { T::zero() } else { T::one() };
+                            gemm(T::one(), h_view, right, add, &mut partial.left[k], d);
                         }
                         let at = columns.start - group_start;
                         if !owned.right[k].is_empty() {
@@ -267,6 +280,7 @@ pub(crate) fn accumulate<T: Real>(
                         }
                     }
                 }
+                lock(&spare).push(part);
             }
         },
     );

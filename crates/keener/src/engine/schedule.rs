@@ -50,13 +50,15 @@ const TILE_COLUMNS: usize = 512;
 /// Groups of columns: the parallel units of a panel. Each holds a partial gradient of the panel's rows.
 const GROUPS: usize = 8;
 
+/// Groups of a matrix too narrow for tiles of full width.
+const FEWEST_GROUPS: usize = 4;
 /// What the products keep packed, a thread, as measured.
 const PACKING_BYTES: usize = 4 << 20;
 
 impl Geometry {
     pub(crate) fn new(rows: usize, cols: usize) -> Self {
-        // Narrow matrices still give work to several threads.
-        let tile = cols.div_ceil(GROUPS).next_multiple_of(32).clamp(64, TILE_COLUMNS).min(cols.max(1));
+        // Narrow matrices still give work to several threads, in tiles wide enough for the products.
+        let tile = cols.div_ceil(FEWEST_GROUPS).next_multiple_of(32).clamp(64, TILE_COLUMNS).min(cols.max(1));
         let tiles = cols.div_ceil(tile).max(1);
         let group = tiles.div_ceil(GROUPS) * tile;
         Self { cols, panel: PANEL_ROWS.min(rows.max(1)), tile, group }

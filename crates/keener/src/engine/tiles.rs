@@ -66,7 +66,8 @@ impl<T: Real> Pool<T> {
     }
 }
 
-fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+/// The content of a mutex, whatever happened to its last holder.
+pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
