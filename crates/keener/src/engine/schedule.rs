@@ -58,7 +58,8 @@ const PACKING_BYTES: usize = 4 << 20;
 impl Geometry {
     pub(crate) fn new(rows: usize, cols: usize) -> Self {
         // Narrow matrices still give work to several threads, in tiles wide enough for the products.
-        let tile = cols.div_ceil(FEWEST_GROUPS).next_multiple_of(32).clamp(64, TILE_COLUMNS).min(cols.max(1));
+        let narrowest = cols.div_ceil(FEWEST_GROUPS).next_multiple_of(32).clamp(64, TILE_COLUMNS / 2);
+        let tile = cols.div_ceil(GROUPS).next_multiple_of(32).clamp(narrowest, TILE_COLUMNS).min(cols.max(1));
         let tiles = cols.div_ceil(tile).max(1);
         let group = tiles.div_ceil(GROUPS) * tile;
         Self { cols, panel: PANEL_ROWS.min(rows.max(1)), tile, group }
