@@ -144,9 +144,9 @@ impl Measures {
     }
 }
 
-/// The temperature that fits validation logits.
+/// The temperature that fits validation logits, or 1 where they do not determine it.
 pub(crate) fn temperature(logits: &[f64], rows: &Rows) -> Result<f64, Error> {
-    Ok(fit_temperature(logits, rows.classes, &rows.indices())?.temperature)
+    Ok(fit_temperature(logits, rows.classes, &rows.indices())?.applied().0)
 }
 
 /// Logits divided by a temperature.

@@ -3,7 +3,7 @@
 use csv::{ByteRecord, ReaderBuilder};
 
 /// Names under which a label column is usually found, in order of preference.
-pub(super) const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "target", "y", "species"];
+pub(super) const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "target", "species", "y"];
 
 /// Separators in order of preference.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];

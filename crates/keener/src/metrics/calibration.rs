@@ -139,6 +139,14 @@ pub struct TemperatureFit {
     pub at_limit: bool,
 }
 
+impl TemperatureFit {
+    /// The temperature to use and the likelihood it gives: the fitted one, or 1 where the rows do not determine it (all of
+    /// them right, say: dividing by ever smaller temperatures would make the first mistake infinitely costly).
+    pub fn applied(&self) -> (f64, f64) {
+        if self.at_limit { (1.0, self.nll_before) } else { (self.temperature, self.nll_after) }
+    }
+}
+
 /// The temperature T that minimises the mean negative log-likelihood of `logits / T` (`[n, classes]`).
 ///
 /// With β = 1/T the objective is convex and its slope `mean_i (E_p[z_i] − z_i,y_i)` is monotone; its root is found by
@@ -267,6 +275,7 @@ mod tests {
     fn monotone_cases_end_at_the_limits() {
         let right = fit_temperature(&[2.0f64, 0.0, 0.0, 3.0], 2, &[0, 1]).unwrap();
         assert_eq!((right.temperature, right.at_limit), (1e-3, true));
+        assert_eq!(right.applied(), (1.0, right.nll_before));
         let wrong = fit_temperature(&[2.0f64, 0.0, 0.0, 3.0], 2, &[1, 0]).unwrap();
         assert_eq!((wrong.temperature, wrong.at_limit), (1e3, true));
         let flat = fit_temperature(&[2.0f32, 2.0, -1.0, -1.0], 2, &[1, 0]).unwrap();

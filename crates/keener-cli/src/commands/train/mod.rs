@@ -216,9 +216,10 @@ fn readout(
     let logits = record.logits(head, &validation.features)?;
     let (classes, labels) = (validation.classes, validation.indices());
     let fit = fit_temperature(&logits, classes, &labels)?;
-    record.temperature = fit.temperature;
+    let (temperature, nll) = fit.applied();
+    record.temperature = temperature;
     let accuracy = classification::accuracy(&classification::argmax(&logits, classes)?, &labels)?;
-    Ok((record, Validation { accuracy, nll: fit.nll_after, temperature: fit.temperature }))
+    Ok((record, Validation { accuracy, nll, temperature }))
 }
 
 /// Runs the command.
