@@ -45,7 +45,7 @@ const AFTER: &str = "\
 
 \x1b[1mExit status:\x1b[0m
   0    done
-  1    a check failed: a conformance case missed, a claim not reproduced
+  1    a check failed: a conformance case missed
   2    wrong usage or input
   130  interrupted
 
