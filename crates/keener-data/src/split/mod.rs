@@ -1,6 +1,10 @@
-//! Parts of a data set: stratified, by whole classes, or a few rows a class.
+//! Parts of a data set: stratified, by whole classes, by whole groups, as a column says, or a few rows a class; and the
+//! file that keeps them ([`Split`]).
 //!
 //! All draws come from ChaCha8 seeded with the given number, so a seed fixes the parts.
+
+mod groups;
+mod table;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,6 +12,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::dataset::check_labels;
 use crate::error::DataError;
+
+pub use groups::{group_wise, numbered};
+pub use table::{Method, Split, TEST, TRAIN, VALIDATION};
 
 /// How far the sum of fractions may be from 1.
 const SUM_TOLERANCE: f64 = 1e-6;
