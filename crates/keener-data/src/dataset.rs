@@ -244,7 +244,7 @@ pub(crate) fn check_labels(place: &str, labels: &[u32], num_classes: usize) -> R
     }
 }
 
-fn check_names(place: &str, names: &[String], dim: usize) -> Result<(), DataError> {
+pub(crate) fn check_names(place: &str, names: &[String], dim: usize) -> Result<(), DataError> {
     if names.len() == dim {
         return Ok(());
     }

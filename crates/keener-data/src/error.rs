@@ -121,6 +121,32 @@ pub enum DataError {
         /// The value, printed.
         value: String,
     },
+    /// A column of a sparse row that is outside the matrix, or not beyond the column before it.
+    #[error("{place}, row {row}: found column {column}, expected one in {least}..{dim}")]
+    Column {
+        /// File or data set.
+        place: String,
+        /// Row, from 0.
+        row: usize,
+        /// The column.
+        column: u32,
+        /// The least column that may follow.
+        least: u64,
+        /// The number of columns.
+        dim: usize,
+    },
+    /// More memory than is granted.
+    #[error("{place}: {what} need {bytes} bytes, expected {expected}")]
+    TooLarge {
+        /// File or data set.
+        place: String,
+        /// What would need it.
+        what: String,
+        /// How much.
+        bytes: u64,
+        /// What would do.
+        expected: String,
+    },
     /// A class index outside `0..classes`.
     #[error("{place}: label {label} at row {row}: there are {classes} classes")]
     LabelRange {

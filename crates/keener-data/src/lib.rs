@@ -40,6 +40,7 @@ mod formats;
 mod labels;
 mod open;
 mod options;
+mod sparse;
 
 pub mod noise;
 pub mod split;
@@ -51,4 +52,5 @@ pub use error::DataError;
 pub use formats::Format;
 pub use open::{open, open_bytes, open_features};
 pub use options::{Part, ReadOptions};
+pub use sparse::{Csr, Features};
 pub use standardize::Standardizer;

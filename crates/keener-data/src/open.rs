@@ -8,6 +8,7 @@ use crate::error::{DataError, list};
 use crate::formats::{self, Table, Want};
 use crate::labels::RawLabels;
 use crate::options::{Part, ReadOptions};
+use crate::sparse::Features;
 
 /// Reads labelled rows from a file or a directory.
 ///
@@ -79,7 +80,10 @@ pub fn open_features(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Ma
     let file = resolve(path.as_ref(), options.part)?;
     let shown = file.display().to_string();
     let table = formats::read(&shown, &load(&file)?, Want::Features, options)?;
-    table.features.ok_or_else(|| DataError::Empty { place: shown, what: "features".into() })
+    match table.features {
+        Some(features) => features.into_dense(&shown),
+        None => Err(DataError::Empty { place: shown, what: "features".into() }),
+    }
 }
 
 impl Dataset {
@@ -91,7 +95,7 @@ impl Dataset {
 
 fn assemble(
     file: &str,
-    features: Option<Matrix>,
+    features: Option<Features>,
     labels_file: &str,
     labels: Option<RawLabels>,
     options: &ReadOptions,
@@ -99,14 +103,15 @@ fn assemble(
     let empty = |what: &str| DataError::Empty { place: file.into(), what: what.into() };
     let features = features.ok_or_else(|| empty("features"))?;
     let labels = labels.ok_or_else(|| empty("labels"))?;
-    if features.rows != labels.len() {
+    if features.rows() != labels.len() {
         return Err(DataError::RowsDiffer {
             features: file.into(),
-            rows: features.rows,
+            rows: features.rows(),
             labels: labels_file.into(),
             found: labels.len(),
         });
     }
+    let features = features.into_dense(file)?;
     let (labels, class_names) = labels.into_classes(labels_file, options.class_names.as_deref())?;
     let data = Dataset::new(file, features.values, features.dim, labels, class_names)?.with_source(file);
     match features.names {

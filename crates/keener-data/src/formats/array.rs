@@ -107,7 +107,7 @@ impl RawArray {
         let at = "array";
         match (want, &options.label_column) {
             (Want::Labels, None) => Ok(Table { features: None, labels: Some(self.into_labels(input.file, at)?) }),
-            (Want::Features, None) => Ok(Table { features: Some(self.into_features(input.file, at)?), labels: None }),
+            (Want::Features, None) => Ok(Table { features: Some(self.into_features(input.file, at)?.into()), labels: None }),
             (Want::Labelled, None) => Err(DataError::NoLabels {
                 file: input.file.into(),
                 expected: "a second file with the labels, or the index of the column that holds them".into(),
@@ -117,7 +117,7 @@ impl RawArray {
                 Ok(Table {
                     features: match want {
                         Want::Labels => None,
-                        _ => Some(features.into_features(input.file, at)?),
+                        _ => Some(features.into_features(input.file, at)?.into()),
                     },
                     labels: match want {
                         Want::Features => None,

@@ -68,7 +68,7 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
     Ok(Table {
         features: match want {
             Want::Labels => None,
-            _ => Some(Matrix::new(input.file, values, columns.dim(), columns.feature_names())?),
+            _ => Some(Matrix::new(input.file, values, columns.dim(), columns.feature_names())?.into()),
         },
         labels: (want != Want::Features).then_some(RawLabels::Text(labels)),
     })
@@ -213,7 +213,9 @@ mod tests {
 
     fn labelled(text: &str) -> (Matrix, Vec<String>) {
         match table(text, Want::Labelled, &ReadOptions::default()).unwrap() {
-            Table { features: Some(features), labels: Some(RawLabels::Text(labels)) } => (features, labels),
+            Table { features: Some(features), labels: Some(RawLabels::Text(labels)) } => {
+                (features.into_dense("f.csv").unwrap(), labels)
+            },
             other => panic!("{other:?}"),
         }
     }
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn unlabelled_rows_keep_every_column_unless_told() {
         let text = "a,label\n1,2\n";
-        let dim = |options: &ReadOptions| table(text, Want::Features, options).unwrap().features.unwrap().dim;
+        let dim = |options: &ReadOptions| table(text, Want::Features, options).unwrap().features.unwrap().dim();
         assert_eq!(dim(&ReadOptions::default()), 2);
         assert_eq!(dim(&ReadOptions { drop_labels: true, ..Default::default() }), 1);
         assert_eq!(dim(&ReadOptions { label_column: Some("label".into()), ..Default::default() }), 1);

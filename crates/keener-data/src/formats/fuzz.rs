@@ -15,7 +15,7 @@ fn read_all(name: &str, bytes: &[u8]) {
             if let Ok(table) = read(name, bytes, want, &options) {
                 assert_eq!(table.features.is_some(), want != Want::Labels);
                 assert_eq!(table.labels.is_some(), want != Want::Features);
-                if let Some(features) = &table.features {
+                if let Some(Features::Dense(features)) = &table.features {
                     assert_eq!(features.values.len(), features.rows * features.dim);
                     assert!(features.rows > 0 && features.values.iter().all(|value| value.is_finite()));
                 }

@@ -116,7 +116,7 @@ mod tests {
     fn pixels_are_scaled_and_labels_are_not() {
         let bytes = file(0x08, &[2, 1, 2], &[0, 255, 51, 102]);
         let table = read(&Input { file: "f", bytes: &bytes }, Want::Features, &ReadOptions::default()).unwrap();
-        let images = table.features.unwrap();
+        let images = table.features.unwrap().into_dense("f").unwrap();
         assert_eq!((images.rows, images.dim, images.values), (2, 2, vec![0.0, 1.0, 0.2, 0.4]));
         let bytes = file(0x08, &[2], &[9, 255]);
         let table = read(&Input { file: "f", bytes: &bytes }, Want::Labels, &ReadOptions::default()).unwrap();

@@ -19,10 +19,10 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::dataset::Matrix;
 use crate::error::{DataError, list};
 use crate::labels::RawLabels;
 use crate::options::ReadOptions;
+use crate::sparse::Features;
 
 pub(crate) use array::{RawArray, Values};
 
@@ -105,7 +105,7 @@ pub(crate) enum Want {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
     /// Features `[rows, dim]`, for [`Want::Labelled`] and [`Want::Features`].
-    pub(crate) features: Option<Matrix>,
+    pub(crate) features: Option<Features>,
     /// One label a row, for [`Want::Labelled`] and [`Want::Labels`].
     pub(crate) labels: Option<RawLabels>,
 }

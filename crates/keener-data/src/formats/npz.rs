@@ -34,7 +34,7 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
         };
         let alone = want == Want::Features;
         let name = choose(input.file, "features", &names, options.features_array.as_deref(), usual, alone)?;
-        features = Some(load(input, &mut archive, name)?.into_features(input.file, &place(name))?);
+        features = Some(load(input, &mut archive, name)?.into_features(input.file, &place(name))?.into());
     }
     let mut labels = None;
     if want != Want::Features {
