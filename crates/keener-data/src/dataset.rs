@@ -198,6 +198,24 @@ impl Matrix {
         Ok(Self { values, rows, dim, names })
     }
 
+    /// As [`Matrix::new`], where values that are not finite may be kept.
+    pub(crate) fn checked(
+        place: &str,
+        values: Vec<f32>,
+        dim: usize,
+        names: Option<Vec<String>>,
+        keep_non_finite: bool,
+    ) -> Result<Self, DataError> {
+        if !keep_non_finite {
+            return Self::new(place, values, dim, names);
+        }
+        let rows = check_shape(place, values.len(), dim)?;
+        if let Some(names) = &names {
+            check_names(place, names, dim)?;
+        }
+        Ok(Self { values, rows, dim, names })
+    }
+
     /// Values of row `i`, `[dim]`.
     ///
     /// # Panics
@@ -213,18 +231,7 @@ fn hash_size(hash: &mut Xxh3, size: usize) {
 
 /// Checks length and finiteness, and returns the number of rows.
 pub(crate) fn check_matrix(place: &str, values: &[f32], dim: usize) -> Result<usize, DataError> {
-    if dim == 0 {
-        let (what, found) = ("features".into(), "0 columns".into());
-        return Err(DataError::Shape { place: place.into(), what, found, expected: "at least one".into() });
-    }
-    if !values.len().is_multiple_of(dim) {
-        return Err(DataError::Shape {
-            place: place.into(),
-            what: "features".into(),
-            found: format!("{} values", values.len()),
-            expected: format!("a multiple of the {dim} columns"),
-        });
-    }
+    let rows = check_shape(place, values.len(), dim)?;
     match values.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(DataError::NonFinite {
             place: place.into(),
@@ -232,8 +239,25 @@ pub(crate) fn check_matrix(place: &str, values: &[f32], dim: usize) -> Result<us
             column: at % dim,
             value: values[at].to_string(),
         }),
-        None => Ok(values.len() / dim),
+        None => Ok(rows),
     }
+}
+
+/// Checks that `len` values make rows of `dim`, and returns their number.
+fn check_shape(place: &str, len: usize, dim: usize) -> Result<usize, DataError> {
+    if dim == 0 {
+        let (what, found) = ("features".into(), "0 columns".into());
+        return Err(DataError::Shape { place: place.into(), what, found, expected: "at least one".into() });
+    }
+    if !len.is_multiple_of(dim) {
+        return Err(DataError::Shape {
+            place: place.into(),
+            what: "features".into(),
+            found: format!("{len} values"),
+            expected: format!("a multiple of the {dim} columns"),
+        });
+    }
+    Ok(len / dim)
 }
 
 /// Checks that every label is below `num_classes`.

@@ -191,6 +191,16 @@ pub enum DataError {
         /// The columns that exist.
         columns: String,
     },
+    /// No column is meant by a selection.
+    #[error("{file}: found no column {wanted:?}, expected a name, a name with *, an index or a range among {columns}")]
+    NoSuchColumn {
+        /// The path.
+        file: String,
+        /// The selection.
+        wanted: String,
+        /// The columns that exist.
+        columns: String,
+    },
     /// An archive in which no array, or more than one, can be meant.
     #[error(
         "{file}: {matching} arrays could be the {what}, expected one; the arrays are {arrays}; name the one to use"

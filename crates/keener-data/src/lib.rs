@@ -51,6 +51,6 @@ pub use digits::digits;
 pub use error::DataError;
 pub use formats::Format;
 pub use open::{open, open_bytes, open_features};
-pub use options::{Part, ReadOptions};
+pub use options::{ImageOptions, Part, ReadOptions};
 pub use sparse::{Csr, Features};
 pub use standardize::Standardizer;

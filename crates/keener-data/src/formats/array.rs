@@ -2,6 +2,7 @@
 
 use crate::dataset::Matrix;
 use crate::error::DataError;
+use crate::formats::select::Roles;
 use crate::formats::{Input, Table, Want};
 use crate::labels::{RawLabels, whole};
 use crate::options::ReadOptions;
@@ -35,8 +36,8 @@ impl RawArray {
     ///
     /// # Errors
     /// [`DataError::Shape`] for fewer than two axes or an axis of length 0, [`DataError::Unsupported`] for text,
-    /// [`DataError::NonFinite`], [`DataError::Empty`].
-    pub(crate) fn into_features(self, file: &str, at: &str) -> Result<Matrix, DataError> {
+    /// [`DataError::NonFinite`] (unless those are kept), [`DataError::Empty`].
+    pub(crate) fn into_features(self, file: &str, at: &str, keep_non_finite: bool) -> Result<Matrix, DataError> {
         let place = format!("{file}: {at}");
         if self.shape.first() == Some(&0) {
             return Err(DataError::Empty { place, what: "rows".into() });
@@ -54,6 +55,7 @@ impl RawArray {
             Values::U8(values) => values.into_iter().map(f32::from).collect(),
             Values::I64(values) => values.into_iter().map(|value| value as f32).collect(),
             Values::F32(values) => values,
+            Values::F64(values) if keep_non_finite => values.into_iter().map(|value| value as f32).collect(),
             Values::F64(values) => narrowed(&values, dim, &place)?,
             Values::Text(_) => {
                 return Err(DataError::Unsupported {
@@ -64,7 +66,7 @@ impl RawArray {
                 });
             }
         };
-        Matrix::new(&place, values, dim, None)
+        Matrix::checked(&place, values, dim, None, keep_non_finite)
     }
 
     /// Labels: one axis, or a second one of length 1.
@@ -104,75 +106,66 @@ impl RawArray {
 
     /// The table that a file with this one array is.
     pub(super) fn into_table(self, input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
-        let at = "array";
-        match (want, &options.label_column) {
-            (Want::Labels, None) => Ok(Table { features: None, labels: Some(self.into_labels(input.file, at)?) }),
-            (Want::Features, None) => Ok(Table { features: Some(self.into_features(input.file, at)?.into()), labels: None }),
-            (Want::Labelled, None) => Err(DataError::NoLabels {
-                file: input.file.into(),
-                expected: "a second file with the labels, or the index of the column that holds them".into(),
-            }),
-            (_, Some(column)) => {
-                let (features, labels) = self.split_column(input.file, at, column)?;
-                Ok(Table {
-                    features: match want {
-                        Want::Labels => None,
-                        _ => Some(features.into_features(input.file, at)?.into()),
-                    },
-                    labels: match want {
-                        Want::Features => None,
-                        _ => Some(labels.into_labels(input.file, at)?),
-                    },
-                })
+        let (file, at) = (input.file, "array");
+        if options.label_column.is_none() {
+            match want {
+                Want::Labels => return Ok(Table { features: None, labels: Some(self.into_labels(file, at)?) }),
+                Want::Labelled => {
+                    return Err(DataError::NoLabels {
+                        file: file.into(),
+                        expected: "a second file with the labels, or the index of the column that holds them".into(),
+                    });
+                }
+                Want::Features => {}
             }
         }
+        let keep = options.keep_non_finite;
+        if options.label_column.is_none() && options.columns.is_empty() && options.leave_out.is_empty() {
+            return Ok(Table { features: Some(self.into_features(file, at, keep)?.into()), labels: None });
+        }
+        let (rows, width) = match *self.shape.as_slice() {
+            [rows, width] => (rows, width),
+            [rows, ref rest @ ..] if !rest.is_empty() && want == Want::Features => (rows, rest.iter().product()),
+            _ => {
+                return Err(DataError::Shape {
+                    place: format!("{file}: {at}"),
+                    what: "the array from which columns are chosen".into(),
+                    found: format!("shape {:?}", self.shape),
+                    expected: "[rows, columns]".into(),
+                });
+            }
+        };
+        let roles = Roles::find(file, None, width, want, options)?;
+        let features = match want {
+            Want::Labels => None,
+            _ if roles.all(width) => Some(self.clone()),
+            _ => Some(self.columns(rows, width, &roles.features)),
+        };
+        let labels = match (want, roles.label) {
+            (Want::Labelled | Want::Labels, Some(label)) => Some(self.columns(rows, width, &[label])),
+            _ => None,
+        };
+        Ok(Table {
+            features: features.map(|array| array.into_features(file, at, keep)).transpose()?.map(Into::into),
+            labels: labels.map(|array| array.into_labels(file, at)).transpose()?,
+        })
     }
 
-    /// Takes one column out of a matrix.
-    fn split_column(self, file: &str, at: &str, column: &str) -> Result<(Self, Self), DataError> {
-        let &[rows, width] = self.shape.as_slice() else {
-            return Err(DataError::Shape {
-                place: format!("{file}: {at}"),
-                what: "the array with a label column".into(),
-                found: format!("shape {:?}", self.shape),
-                expected: "[rows, columns]".into(),
-            });
-        };
-        let Some(column) = column_index(column, width) else {
-            return Err(DataError::LabelColumn {
-                file: file.into(),
-                wanted: column.into(),
-                times: 0,
-                columns: format!("the indices 0 to {}, or -1 for the last", width.saturating_sub(1)),
-            });
-        };
-        fn take<T>(values: Vec<T>, width: usize, column: usize) -> (Vec<T>, Vec<T>) {
-            let (mut rest, mut taken) = (Vec::new(), Vec::new());
-            for (i, value) in values.into_iter().enumerate() {
-                if i % width == column { taken.push(value) } else { rest.push(value) }
-            }
-            (rest, taken)
+    /// The given columns of the array as a matrix `[rows, width]`.
+    fn columns(&self, rows: usize, width: usize, columns: &[usize]) -> Self {
+        fn take<T: Clone>(values: &[T], width: usize, columns: &[usize]) -> Vec<T> {
+            let rows = values.chunks_exact(width.max(1));
+            rows.flat_map(|row| columns.iter().map(|&column| row[column].clone())).collect()
         }
-        macro_rules! split {
+        macro_rules! take {
             ($($kind:ident),*) => {
-                match self.values {
-                    $(Values::$kind(values) => {
-                        let (rest, taken) = take(values, width, column);
-                        (Values::$kind(rest), Values::$kind(taken))
-                    })*
+                match &self.values {
+                    $(Values::$kind(values) => Values::$kind(take(values, width, columns)),)*
                 }
             };
         }
-        let (rest, taken) = split!(U8, I64, F32, F64, Text);
-        Ok((Self { shape: vec![rows, width - 1], values: rest }, Self { shape: vec![rows], values: taken }))
+        Self { shape: vec![rows, columns.len()], values: take!(U8, I64, F32, F64, Text) }
     }
-}
-
-/// The column that an index names: from 0, or negative from the end.
-pub(super) fn column_index(text: &str, width: usize) -> Option<usize> {
-    let index: i64 = text.trim().parse().ok()?;
-    let index = if index < 0 { index.checked_add(i64::try_from(width).ok()?)? } else { index };
-    usize::try_from(index).ok().filter(|&index| index < width)
 }
 
 /// `f64` to `f32`, where finite numbers must stay finite.
@@ -229,7 +222,7 @@ mod tests {
     #[test]
     fn axes_after_the_first_are_flattened() {
         let array = RawArray { shape: vec![2, 2, 1], values: Values::I64(vec![1, 2, 3, 4]) };
-        let matrix = array.into_features("f", "array").unwrap();
+        let matrix = array.into_features("f", "array", false).unwrap();
         assert_eq!((matrix.rows, matrix.dim, matrix.values), (2, 2, vec![1.0, 2.0, 3.0, 4.0]));
     }
 
@@ -237,10 +230,10 @@ mod tests {
     fn what_is_no_matrix_is_refused() {
         for shape in [vec![], vec![4], vec![4, 0], vec![0, 4]] {
             let array = RawArray { values: Values::F32(vec![0.0; shape.iter().product()]), shape };
-            assert!(array.into_features("f", "array").is_err());
+            assert!(array.into_features("f", "array", false).is_err());
         }
         let wide = RawArray { shape: vec![1, 2], values: Values::F64(vec![0.0, 1e39]) };
-        let error = wide.into_features("f", "array 'X'").unwrap_err().to_string();
+        let error = wide.into_features("f", "array 'X'", false).unwrap_err().to_string();
         assert!(error.starts_with("f: array 'X', row 0, column 1: found 1000"), "{error}");
     }
 
@@ -250,10 +243,23 @@ mod tests {
         assert_eq!(floats.into_labels("f", "array").unwrap(), RawLabels::Integers(vec![1, 0]));
         let half = RawArray { shape: vec![1], values: Values::F64(vec![0.5]) };
         assert!(half.into_labels("f", "array").is_err());
-        let both = RawArray { shape: vec![2, 3], values: Values::U8(vec![1, 2, 9, 3, 4, 8]) };
-        let (rest, taken) = both.clone().split_column("f", "array", "-1").unwrap();
-        assert_eq!((rest.values, taken.values), (Values::U8(vec![1, 2, 3, 4]), Values::U8(vec![9, 8])));
-        assert!(both.clone().split_column("f", "array", "3").is_err());
-        assert!(both.split_column("f", "array", "-4").is_err());
+    }
+
+    #[test]
+    fn columns_are_chosen_by_index() {
+        let array = RawArray { shape: vec![2, 3], values: Values::U8(vec![1, 2, 9, 3, 4, 8]) };
+        let table = |label: Option<&str>, columns: &[&str], want| {
+            let columns = columns.iter().map(|column| column.to_string()).collect();
+            let options = ReadOptions { label_column: label.map(String::from), columns, ..Default::default() };
+            array.clone().into_table(&Input { file: "f", bytes: &[] }, want, &options)
+        };
+        let both = table(Some("-1"), &[], Want::Labelled).unwrap();
+        assert_eq!(both.labels, Some(RawLabels::Integers(vec![9, 8])));
+        assert_eq!(both.features.unwrap().into_dense("f").unwrap().values, [1.0, 2.0, 3.0, 4.0]);
+        let some = table(None, &["1.."], Want::Features).unwrap().features.unwrap();
+        assert_eq!(some.into_dense("f").unwrap().values, [2.0, 9.0, 4.0, 8.0]);
+        for wrong in ["3", "-4", "x"] {
+            assert!(table(Some(wrong), &[], Want::Labelled).is_err(), "{wrong}");
+        }
     }
 }

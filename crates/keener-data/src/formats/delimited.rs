@@ -3,9 +3,9 @@
 use csv::{ByteRecord, ReaderBuilder};
 
 use crate::dataset::Matrix;
-use crate::error::{DataError, list, quoted};
-use crate::formats::array::column_index;
-use crate::formats::dialect::{self, LABEL_NAMES};
+use crate::error::{DataError, quoted};
+use crate::formats::dialect;
+use crate::formats::select::Roles;
 use crate::formats::{Input, Table, Want};
 use crate::labels::RawLabels;
 use crate::options::ReadOptions;
@@ -49,14 +49,21 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
             return Err(DataError::Width { file, line, found: record.len(), expected: columns.width });
         }
         for (column, cell) in record.iter().enumerate() {
-            if columns.label == Some(column) {
+            if columns.roles.label == Some(column) {
                 if want != Want::Features {
-                    labels.push(label(cell).ok_or_else(|| columns.bad_cell(input, &record, column, "a label"))?);
+                    let label = label(cell).or_else(|| options.keep_non_finite.then(String::new));
+                    labels.push(label.ok_or_else(|| columns.bad_cell(input, &record, column, "a label"))?);
                 }
-            } else if want != Want::Labels {
-                let value = number(cell)
-                    .ok_or_else(|| columns.bad_cell(input, &record, column, "a number (with a decimal point)"))?;
-                values.push(value);
+            } else if columns.is_feature[column] {
+                let value = if options.keep_non_finite { any_number(cell) } else { number(cell) };
+                values.push(value.ok_or_else(|| {
+                    columns.bad_cell(
+                        input,
+                        &record,
+                        column,
+                        "a number (with a decimal point); choose columns, if this is none",
+                    )
+                })?);
             }
         }
     }
@@ -68,7 +75,10 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
     Ok(Table {
         features: match want {
             Want::Labels => None,
-            _ => Some(Matrix::new(input.file, values, columns.dim(), columns.feature_names())?.into()),
+            _ => {
+                let (dim, names) = (columns.roles.features.len(), columns.feature_names());
+                Some(Matrix::checked(input.file, values, dim, names, options.keep_non_finite)?.into())
+            }
         },
         labels: (want != Want::Features).then_some(RawLabels::Text(labels)),
     })
@@ -78,8 +88,8 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
 struct Columns {
     width: usize,
     names: Option<Vec<String>>,
-    /// The column that is no feature.
-    label: Option<usize>,
+    roles: Roles,
+    is_feature: Vec<bool>,
 }
 
 impl Columns {
@@ -90,39 +100,15 @@ impl Columns {
         want: Want,
         options: &ReadOptions,
     ) -> Result<Self, DataError> {
-        let wanted = options.label_column.as_deref();
-        let label = match want {
-            Want::Features => match wanted {
-                // Unlabelled rows need not have the column.
-                Some(name) => find(input, width, names.as_deref(), name).ok(),
-                None if options.drop_labels => usual(names.as_deref()),
-                None => None,
-            },
-            Want::Labels if width == 1 => Some(0),
-            Want::Labelled if width == 1 => {
-                return Err(DataError::NoLabels {
-                    file: input.file.into(),
-                    expected: "at least two columns (between them comma, semicolon or tab, or the separator named in the options), or a second file with the labels".into(),
-                });
-            }
-            _ => Some(match wanted {
-                Some(name) => find(input, width, names.as_deref(), name)?,
-                None => usual(names.as_deref()).unwrap_or(width - 1),
-            }),
-        };
-        if want == Want::Features && label.is_some() && width == 1 {
-            return Err(DataError::Empty { place: input.file.into(), what: "columns besides the labels".into() });
-        }
-        Ok(Self { width, names, label })
-    }
-
-    fn dim(&self) -> usize {
-        self.width - usize::from(self.label.is_some())
+        let roles = Roles::find(input.file, names.as_deref(), width, want, options)?;
+        let mut is_feature = vec![false; width];
+        roles.features.iter().for_each(|&column| is_feature[column] = true);
+        Ok(Self { width, names, roles, is_feature })
     }
 
     fn feature_names(&self) -> Option<Vec<String>> {
         let names = self.names.as_ref()?;
-        Some(names.iter().enumerate().filter(|(i, _)| Some(*i) != self.label).map(|(_, name)| name.clone()).collect())
+        Some(self.roles.features.iter().map(|&column| names[column].clone()).collect())
     }
 
     fn bad_cell(&self, input: &Input<'_>, record: &ByteRecord, column: usize, expected: &str) -> DataError {
@@ -142,39 +128,13 @@ impl Columns {
     }
 }
 
-/// The column with a usual name, the most preferred first.
-fn usual(names: Option<&[String]>) -> Option<usize> {
-    let names = names?;
-    LABEL_NAMES.iter().find_map(|label| names.iter().position(|name| name.eq_ignore_ascii_case(label)))
-}
-
-/// The column called `wanted`, else the column with that index.
-fn find(input: &Input<'_>, width: usize, names: Option<&[String]>, wanted: &str) -> Result<usize, DataError> {
-    let names = names.unwrap_or_default();
-    let matching: Vec<usize> = (0..names.len()).filter(|&i| names[i] == wanted).collect();
-    match matching.as_slice() {
-        [column] => return Ok(*column),
-        [] => {
-            if let Some(column) = column_index(wanted, width) {
-                return Ok(column);
-            }
-        }
-        _ => {}
-    }
-    Err(DataError::LabelColumn {
-        file: input.file.into(),
-        wanted: wanted.into(),
-        times: matching.len(),
-        columns: if names.is_empty() {
-            format!("the indices 0 to {}, or -1 for the last (there is no header)", width - 1)
-        } else {
-            list(names)
-        },
-    })
-}
-
 fn number(cell: &[u8]) -> Option<f32> {
     std::str::from_utf8(cell).ok()?.trim().parse().ok().filter(|value: &f32| value.is_finite())
+}
+
+/// As [`number`], with NaN for what is missing, and infinities.
+fn any_number(cell: &[u8]) -> Option<f32> {
+    if dialect::is_missing(cell) { Some(f32::NAN) } else { std::str::from_utf8(cell).ok()?.trim().parse().ok() }
 }
 
 fn label(cell: &[u8]) -> Option<String> {
@@ -215,7 +175,7 @@ mod tests {
         match table(text, Want::Labelled, &ReadOptions::default()).unwrap() {
             Table { features: Some(features), labels: Some(RawLabels::Text(labels)) } => {
                 (features.into_dense("f.csv").unwrap(), labels)
-            },
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -280,6 +240,23 @@ mod tests {
         let message = read(&Input { file: "f", bytes }, Want::Labelled, &options).unwrap_err().to_string();
         assert!(message.contains("not UTF-8"), "{message}");
         assert!(error("1,2\n", Want::Labelled, &ReadOptions { separator: Some('é'), ..options }).contains("separator"));
+    }
+
+    #[test]
+    fn columns_can_be_chosen_and_left_out() {
+        let text = "id,x1,x2,label,group\na,1,2,c,g\nb,3,,d,h\n";
+        let options = ReadOptions { columns: vec!["x*".into()], keep_non_finite: true, ..Default::default() };
+        let features = table(text, Want::Labelled, &options).unwrap().features.unwrap().into_dense("f").unwrap();
+        assert_eq!(
+            (features.names.unwrap(), &features.values[..3]),
+            (vec!["x1".into(), "x2".into()], &[1.0, 2.0, 3.0][..])
+        );
+        assert!(features.values[3].is_nan());
+        let options = ReadOptions { leave_out: vec!["id".into(), "x2".into(), "group".into()], ..Default::default() };
+        assert_eq!(table(text, Want::Labelled, &options).unwrap().features.unwrap().dim(), 1);
+        let group = ReadOptions { label_column: Some("group".into()), ..Default::default() };
+        let groups = table(text, Want::Labels, &group).unwrap().labels.unwrap();
+        assert_eq!(groups, RawLabels::Text(vec!["g".into(), "h".into()]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod fuzz;
 mod idx;
 mod npy;
 mod npz;
+mod select;
 
 use std::borrow::Cow;
 use std::io::Read;

@@ -34,7 +34,9 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
         };
         let alone = want == Want::Features;
         let name = choose(input.file, "features", &names, options.features_array.as_deref(), usual, alone)?;
-        features = Some(load(input, &mut archive, name)?.into_features(input.file, &place(name))?.into());
+        features = Some(
+            load(input, &mut archive, name)?.into_features(input.file, &place(name), options.keep_non_finite)?.into(),
+        );
     }
     let mut labels = None;
     if want != Want::Features {
