@@ -52,7 +52,7 @@ pub fn fitting_head(spec: &str, hidden: Option<usize>) -> Result<HeadConfig> {
             (default, _) => default,
         });
     }
-    let cosine = objective.f32().matrices().iter().any(|m| m.slot != Slot::Pairs && m.scorer == Scorer::Cosine);
+    let cosine = objective.f32().matrices().iter().any(|m| m.slot != Slot::Pairs && m.scorer.is_cosine());
     Ok(if cosine {
         HeadConfig::Cosine { hidden, embedding: None }
     } else {
@@ -94,7 +94,7 @@ impl Wiring {
         }
         // Cosines do not see lengths: dividing first would be work for nothing.
         let by_length = !matches!(config.head, HeadConfig::Linear { .. });
-        let normalize = by_length && matrices.iter().any(|m| m.scorer != Scorer::Cosine);
+        let normalize = by_length && matrices.iter().any(|m| !m.scorer.is_cosine());
         let sampler = config.sampler.unwrap_or_else(|| {
             if pairs {
                 SamplerConfig::Pairs

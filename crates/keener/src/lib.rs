@@ -28,13 +28,17 @@
 pub mod conformance;
 pub mod engine;
 pub mod error;
+pub mod estimate;
+pub mod matching;
 pub(crate) mod memory;
 pub mod metrics;
+pub mod negatives;
 pub mod objective;
 pub mod pairs;
 pub mod products;
 pub mod real;
 pub mod simd;
 pub mod state;
+pub mod theory;
 
 pub use error::{Error, Result};

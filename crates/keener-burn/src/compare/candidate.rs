@@ -94,7 +94,7 @@ impl Candidate {
             return refuse(&reads, "class weights and second views cannot both be the candidates; compare them apart");
         }
         let matrices = objective.f32().matrices();
-        let cosine = matrices.iter().any(|m| m.slot != Slot::Pairs && m.scorer == Scorer::Cosine);
+        let cosine = matrices.iter().any(|m| m.slot != Slot::Pairs && m.scorer.is_cosine());
         match head {
             HeadChoice::Linear if !classes => {
                 return refuse(

@@ -108,7 +108,7 @@ impl Matrix {
         let squares = |x: &Tensor<2>| x.clone().powi_scalar(2).sum_dim(1);
         let (left, right, left_norms, right_norms) = match spec.scorer {
             Scorer::Inner => (left, right, None, None),
-            Scorer::Cosine => {
+            Scorer::Cosine | Scorer::CosineOfUnit => {
                 let ((left, a), (right, b)) = (unit(&left), unit(&right));
                 (left, right, Some(a), Some(b))
             }
@@ -262,7 +262,8 @@ impl Matrix {
                 sums = sums.select_assign(0, here.clone(), weights.clone(), IndexingUpdateOp::Add);
             }
             let complete = match (self.spec.scorer, norms) {
-                (Scorer::Cosine, Some(inverse)) => {
+                (Scorer::CosineOfUnit, _) if !is_left => gradient,
+                (Scorer::Cosine | Scorer::CosineOfUnit, Some(inverse)) => {
                     let inverse: &Tensor<2> = inverse;
                     let along = (gradient.clone() * own.clone()).sum_dim(1);
                     (gradient - own.clone() * along) * inverse.clone()

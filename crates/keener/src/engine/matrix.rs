@@ -65,7 +65,7 @@ impl<'a, T: Real> Bound<'a, T> {
         let norms = |view: Option<View<'a, T>>| -> Arc<[T]> {
             match (view, spec.scorer) {
                 (None, _) | (_, Scorer::Inner) => Arc::from([]),
-                (Some(view), Scorer::Cosine) => map_rows(view, inverse_norm),
+                (Some(view), Scorer::Cosine | Scorer::CosineOfUnit) => map_rows(view, inverse_norm),
                 (Some(view), Scorer::NegativeSquaredDistance) => map_rows(view, |row| simd::dot(row, row)),
             }
         };
@@ -141,7 +141,7 @@ impl<'a, T: Real> Bound<'a, T> {
                         let dot = simd::dot(q.row(row), k.row(id));
                         *o = match self.spec.scorer {
                             Scorer::Inner => dot,
-                            Scorer::Cosine => dot * self.row_norms[row] * self.col_norms[id],
+                            Scorer::Cosine | Scorer::CosineOfUnit => dot * self.row_norms[row] * self.col_norms[id],
                             Scorer::NegativeSquaredDistance => dot + dot - self.row_norms[row] - self.col_norms[id],
                         };
                     }
@@ -156,7 +156,9 @@ impl<'a, T: Real> Bound<'a, T> {
                         simd::shift_columns(line, &bias[c.clone()], T::one(), T::zero());
                     }
                 }
-                Scorer::Cosine => simd::scale_columns(line, &self.col_norms[c.clone()], self.row_norms[row]),
+                Scorer::Cosine | Scorer::CosineOfUnit => {
+                    simd::scale_columns(line, &self.col_norms[c.clone()], self.row_norms[row])
+                }
                 Scorer::NegativeSquaredDistance => {
                     // −|q − k|² = 2 q·k − |q|² − |k|², and never above 0 where rounding would put it.
                     let two = T::one() + T::one();
@@ -181,7 +183,7 @@ impl<'a, T: Real> Bound<'a, T> {
         let col_norm = col_norm.copied().unwrap_or_default();
         match self.spec.scorer {
             Scorer::Inner => dot + self.bias.map_or(T::zero(), |b| b[col]),
-            Scorer::Cosine => dot * self.row_norms[row] * col_norm,
+            Scorer::Cosine | Scorer::CosineOfUnit => dot * self.row_norms[row] * col_norm,
             Scorer::NegativeSquaredDistance => (dot + dot - self.row_norms[row] - col_norm).min(T::zero()),
         }
     }
@@ -189,10 +191,10 @@ impl<'a, T: Real> Bound<'a, T> {
     /// Turns ∂loss/∂score of part of a row into the factor of the inner product: ∂loss/∂(q·k).
     pub(crate) fn through_scorer(&self, row: usize, c: Range<usize>, h: &mut [T]) {
         match (&self.source, self.spec.scorer) {
-            (Source::Product(..), Scorer::Cosine) => {
+            (Source::Product(..), Scorer::Cosine | Scorer::CosineOfUnit) => {
                 simd::scale_columns(h, &self.col_norms[c], self.row_norms[row]);
             }
-            (Source::Gathered(_, _, ids), Scorer::Cosine) => {
+            (Source::Gathered(_, _, ids), Scorer::Cosine | Scorer::CosineOfUnit) => {
                 let ids = &ids[row * self.cols + c.start..row * self.cols + c.end];
                 for (h, id) in h.iter_mut().zip(ids) {
                     *h *= self.row_norms[row] * self.col_norms[*id as usize];
@@ -228,7 +230,7 @@ impl<'a, T: Real> Bound<'a, T> {
             Source::Given(_) => return,
             Source::Product(q, k) | Source::Gathered(q, k, _) => (q, k),
         };
-        let complete = |grad: &mut Vec<T>, view: &View<'_, T>, norms: &[T], sums: &[T]| {
+        let complete = |grad: &mut Vec<T>, view: &View<'_, T>, norms: &[T], sums: &[T], candidates: bool| {
             if grad.is_empty() || view.cols == 0 {
                 return;
             }
@@ -236,8 +238,13 @@ impl<'a, T: Real> Bound<'a, T> {
                 let x = view.row(row);
                 match self.spec.scorer {
                     Scorer::Inner => {}
+                    // By the unit vector: the 1/|x| in the factor is taken out again, and nothing is projected.
+                    Scorer::CosineOfUnit if candidates => {
+                        let length = if norms[row] > T::zero() { norms[row].recip() } else { T::zero() };
+                        simd::scale_in_place(g, length);
+                    }
                     // d(û·v)/dx = (v − (û·v) û)/|x|; the 1/|x| is already in the factor.
-                    Scorer::Cosine => {
+                    Scorer::Cosine | Scorer::CosineOfUnit => {
                         let along = simd::dot(g, x) * norms[row] * norms[row];
                         simd::add_scaled(g, x, -along);
                     }
@@ -245,8 +252,8 @@ impl<'a, T: Real> Bound<'a, T> {
                 }
             });
         };
-        complete(&mut buffers.left, q, &self.row_norms, &buffers.row_sums);
-        complete(&mut buffers.right, k, &self.col_norms, &buffers.col_sums);
+        complete(&mut buffers.left, q, &self.row_norms, &buffers.row_sums, false);
+        complete(&mut buffers.right, k, &self.col_norms, &buffers.col_sums, true);
     }
 }
 

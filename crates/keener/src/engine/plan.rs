@@ -14,8 +14,18 @@ pub enum Scorer {
     Inner,
     /// `q·k / (|q| |k|)`; 0, with gradient 0, for the zero vector.
     Cosine,
+    /// As [`Scorer::Cosine`], but the gradient of a candidate is that by its unit vector, as it is: for candidates that a
+    /// projection after every step keeps at length one. Not for the pairs of a batch.
+    CosineOfUnit,
     /// `−|q − k|²`.
     NegativeSquaredDistance,
+}
+
+impl Scorer {
+    /// Whether scores are cosines.
+    pub const fn is_cosine(self) -> bool {
+        matches!(self, Self::Cosine | Self::CosineOfUnit)
+    }
 }
 
 /// Which rows meet which.

@@ -19,13 +19,37 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NormalizedSoftmax {
-    /// Multiplies the cosine (1/temperature), > 0. Default 20 (arXiv 1811.12649).
+    /// Multiplies the cosine (1/temperature), > 0. Default 20 (arXiv 1811.12649); arXiv 2102.03243 trains with 10.
     pub scale: f64,
+    /// How class weights are kept on the sphere. Default `reparametrized`.
+    pub constraint: Constraint,
+}
+
+/// How class weights are kept at length one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Constraint {
+    /// `w / |w|` stands in the loss; the gradient is tangent to the sphere.
+    #[default]
+    Reparametrized,
+    /// The gradient is that by the unit weight as it is, and whoever trains brings the weights back to length one after
+    /// every step ([`crate::estimate::project_unit_norm`]; the training loop of `keener-burn` does). This is how the author of
+    /// Hyperspherical embedding for novel class classification (arXiv 2102.03243) trains.
+    Projected,
 }
 
 impl Default for NormalizedSoftmax {
     fn default() -> Self {
-        Self { scale: 20.0 }
+        Self { scale: 20.0, constraint: Constraint::Reparametrized }
+    }
+}
+
+impl NormalizedSoftmax {
+    fn scorer(&self) -> Scorer {
+        match self.constraint {
+            Constraint::Reparametrized => Scorer::Cosine,
+            Constraint::Projected => Scorer::CosineOfUnit,
+        }
     }
 }
 
@@ -162,14 +186,14 @@ fn evaluate<T: Real>(
 }
 
 macro_rules! margin_softmax {
-    ($config:ty, $name:literal, |$self:ident| $margin:expr) => {
+    ($config:ty, $name:literal, |$self:ident| $scorer:expr, $margin:expr) => {
         impl<T: Real> Objective<T> for $config {
             fn name(&self) -> &'static str {
                 $name
             }
 
-            fn matrices(&self) -> Vec<MatrixSpec> {
-                vec![MatrixSpec::main(Scorer::Cosine)]
+            fn matrices(&$self) -> Vec<MatrixSpec> {
+                vec![MatrixSpec::main($scorer)]
             }
 
             fn coupling(&self) -> Coupling {
@@ -187,9 +211,9 @@ macro_rules! margin_softmax {
     };
 }
 
-margin_softmax!(NormalizedSoftmax, "normalized_softmax", |self| TargetMargin::Additive(0.0));
-margin_softmax!(CosFace, "cosface", |self| TargetMargin::Additive(self.margin));
-margin_softmax!(ArcFace, "arcface", |self| TargetMargin::Angular(self.margin));
+margin_softmax!(NormalizedSoftmax, "normalized_softmax", |self| self.scorer(), TargetMargin::Additive(0.0));
+margin_softmax!(CosFace, "cosface", |self| Scorer::Cosine, TargetMargin::Additive(self.margin));
+margin_softmax!(ArcFace, "arcface", |self| Scorer::Cosine, TargetMargin::Angular(self.margin));
 
 pub(crate) const NORMALIZED: Entry = Entry {
     name: "normalized_softmax",
@@ -198,13 +222,19 @@ pub(crate) const NORMALIZED: Entry = Entry {
     reads: Reads::ClassHead,
     summary: "Softmax over scaled cosines: directions decide, lengths do not.",
     formula: "loss_i = −ln softmax_j(scale · cos(x_i, w_j))_y",
-    parameters: &[ParameterDoc::main(
-        "scale",
-        "> 0; 20 by default (arXiv 1811.12649: temperature 0.05)",
-        &[5.0, 10.0, 20.0, 40.0],
-    )],
+    parameters: &[
+        ParameterDoc::main(
+            "scale",
+            "> 0; 20 by default (arXiv 1811.12649: temperature 0.05); 10 to insert classes later (arXiv 2102.03243)",
+            &[5.0, 10.0, 20.0, 40.0],
+        ),
+        ParameterDoc::new(
+            "constraint",
+            "reparametrized (default) or projected: weights brought back to length one after every step",
+        ),
+    ],
     paper: Paper { title: "Classification is a Strong Baseline for Deep Metric Learning", id: "1811.12649" },
-    when: "Embeddings that must also serve unseen classes, without sampling pairs; the simplest cosine head to start from.",
+    when: "Embeddings that must also serve unseen classes, without sampling pairs, and classes that are added later without training (`keener add-class`); the simplest cosine head to start from.",
     when_not: "Calibrated probabilities matter, or one class has many distinct modes.",
     pytorch: "F.cross_entropy({scale} * F.normalize(x) @ F.normalize(W).T, y)",
     build: build_from::<NormalizedSoftmax>,
@@ -283,7 +313,7 @@ mod tests {
     #[test]
     fn no_margin_is_the_normalised_softmax() {
         let case = Case::random(Reads::ClassHead, 8, 5, 4, 8);
-        let plain = case.run::<f64>(&NormalizedSoftmax { scale: 10.0 }, &Options::default());
+        let plain = case.run::<f64>(&NormalizedSoftmax { scale: 10.0, ..Default::default() }, &Options::default());
         for objective in
             [&CosFace { scale: 10.0, margin: 0.0 } as &dyn Objective<f64>, &ArcFace { scale: 10.0, margin: 0.0 }]
         {
@@ -292,6 +322,25 @@ mod tests {
         }
         let harder = case.run::<f64>(&CosFace { scale: 10.0, margin: 0.2 }, &Options::default());
         assert!(harder.values.iter().zip(&plain.values).all(|(a, b)| a > b));
+    }
+
+    #[test]
+    fn the_projected_gradient_adds_what_points_outwards() {
+        let case = Case::random(Reads::ClassHead, 6, 5, 4, 11);
+        let run = |constraint| case.run::<f64>(&NormalizedSoftmax { scale: 6.0, constraint }, &Options::default());
+        let (tangent, whole) = (run(Constraint::Reparametrized), run(Constraint::Projected));
+        assert_eq!((tangent.loss, &tangent.gradients.queries), (whole.loss, &whole.gradients.queries));
+        let weights = case.candidates.as_ref().unwrap();
+        let pairs = tangent.gradients.candidates.chunks_exact(4).zip(whole.gradients.candidates.chunks_exact(4));
+        for ((tangent, whole), w) in pairs.zip(weights.chunks_exact(4)) {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let length = dot(w, w).sqrt();
+            let radial = dot(whole, w) / (length * length);
+            assert!(radial.abs() > 1e-4, "there is something to project");
+            for ((t, g), w) in tangent.iter().zip(whole).zip(w) {
+                assert!((t * length - (g - radial * w)).abs() < 1e-12);
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use contrastive_pairs::ContrastivePairs;
 pub use focal::Focal;
 pub use info_nce::InfoNce;
 pub use madacos::{LogBMethod, MadaCos};
-pub use margin_softmax::{ArcFace, CosFace, NormalizedSoftmax};
+pub use margin_softmax::{ArcFace, Constraint, CosFace, NormalizedSoftmax};
 pub use multi_similarity::MultiSimilarity;
 pub use nt_xent::{NtXent, NtXentVariant};
 pub use proxy_anchor::ProxyAnchor;

@@ -5,6 +5,8 @@ mod contrastive;
 mod embedding;
 mod hardness;
 mod madacos;
+mod matching;
+mod prototypes;
 mod unpg;
 
 use super::case::Case;
@@ -16,18 +18,24 @@ use crate::objective::{find, registry};
 type Operation = fn(&Case) -> Result<Outputs>;
 
 const SPECIAL: &[(&str, Operation)] = &[
+    ("add_class", prototypes::add_class),
     ("clip_loss", clip::clip_loss),
     ("contrastive_loss", contrastive::contrastive_loss),
+    ("gem_pool", matching::gem_pool),
     ("hard_contrastive_loss", contrastive::hard_contrastive_loss),
     ("hard_simple_contrastive_loss", contrastive::hard_simple_contrastive_loss),
     ("hardness_weights", hardness::hardness_weights),
+    ("local_triplet", matching::local_triplet),
+    ("loss_floor", prototypes::loss_floor),
     ("madacos", madacos::madacos),
     ("madacos_head", madacos::madacos_head),
+    ("normalized_softmax", prototypes::normalized_softmax),
     ("pair_similarities", unpg::pair_similarities),
     ("tcm_loss", |case| objective::perform(case, "tcm", case.params.clone())),
     ("tolerance", embedding::tolerance),
     ("trades_loss", |case| objective::perform(case, "trades", case.params.clone())),
     ("uniformity", embedding::uniformity),
+    ("unit_norm_constraint", prototypes::unit_norm_constraint),
     ("unpg_loss", |case| objective::perform(case, "unpg", case.params.clone())),
     ("whisker_filter", unpg::whisker_filter),
 ];
