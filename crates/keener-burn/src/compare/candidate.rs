@@ -3,7 +3,7 @@
 use super::config::{CompareConfig, HeadChoice};
 use super::error::CompareError;
 use crate::reads_of;
-use keener::engine::{Scorer, Slot};
+use keener::engine::Slot;
 use keener::objective::{Entry, Reads, find, parse, registry};
 use serde_json::{Map, Value};
 
