@@ -1,6 +1,7 @@
 //! Options that every command has, and the help of the whole.
 
 use crate::commands::Command;
+use crate::output::print;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 
@@ -13,7 +14,7 @@ pub(crate) struct Cli {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 impl Cli {
@@ -23,9 +24,32 @@ impl Cli {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
             pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
         }
-        self.command.run()
+        match self.command {
+            Some(command) => command.run(),
+            None => print(GREETING),
+        }
     }
 }
+
+/// What `keener` alone says: nothing was asked, so nothing is wrong, and the exit status is 0.
+const GREETING: &str = concat!(
+    "keener ",
+    env!("CARGO_PKG_VERSION"),
+    ": choose, apply and check what a model is trained on.
+
+Three things to do first:
+
+  keener compare
+      which objective is best on the embedded digits? a leader board and a
+      report, in about two minutes
+  keener compare data.csv --label-column species
+      the same question about your own rows
+  keener objectives
+      every objective; `keener objectives focal` explains one
+
+`keener --help` lists the commands, `keener COMMAND --help` explains one.
+"
+);
 
 /// Commands in the order in which somebody meets them. Those that this build has not are passed over.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -33,6 +57,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Look up", &["objectives", "papers", "data"]),
     ("Plan and measure", &["plan", "bench"]),
     ("Check", &["vectors"]),
+    ("Set up", &["completions", "man"]),
 ];
 
 const AFTER: &str = "\
@@ -46,11 +71,11 @@ const AFTER: &str = "\
 \x1b[1mExit status:\x1b[0m
   0    done
   1    a check failed: a conformance case missed
-  2    wrong usage or input
+  2    wrong usage or input, or something else that kept the command from its work
   130  interrupted
 
 Tables go to standard output, messages to standard error; `--json` prints data instead of a table.
-Colours are left out where NO_COLOR is set or the output is no terminal.";
+Colours are left out where NO_COLOR is set or the output is no terminal (CLICOLOR_FORCE=1 keeps them).";
 
 /// The command line, with the list of commands in groups.
 pub(crate) fn command() -> clap::Command {

@@ -1,13 +1,16 @@
 //! Errors as the user sees them: one line of what is wrong, lines of what to try, and the exit status.
 
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as Usage;
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-/// Status of a failed check.
+pub(crate) mod advice;
+
+/// Status of a failed check: the command did its work, and what it looked at is not right.
 pub(crate) const CHECK_FAILED: u8 = 1;
-/// Status of wrong usage or input.
+/// Status of wrong usage or input, and of everything that keeps a command from its work.
 pub(crate) const WRONG: u8 = 2;
 
 /// An error with what to try next and its exit status.
@@ -23,6 +26,21 @@ impl Failure {
     /// Wrong usage or input.
     pub(crate) fn wrong(message: impl Into<String>) -> Self {
         Self { message: message.into(), tries: Vec::new(), status: WRONG }
+    }
+
+    /// A file or folder that cannot be read, with what there is instead.
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+        let missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        let what = if missing { "there is no such file or folder".to_string() } else { error.to_string() };
+        let failure = Self::wrong(format!("{}: {what}", path.display()));
+        let there = if missing || error.kind() == ErrorKind::IsADirectory { advice::beside(path) } else { None };
+        there.into_iter().fold(failure, Self::hint)
+    }
+
+    /// What to try.
+    #[cfg(test)]
+    pub(crate) fn tries(&self) -> &[String] {
+        &self.tries
     }
 
     /// A check failed, and the output says so already.
@@ -51,46 +69,51 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(closed)) {
         return ExitCode::SUCCESS;
     }
-    let failure = error.downcast_ref::<Failure>();
-    let mut tries = failure.map(|f| f.tries.clone()).unwrap_or_default();
-    let mut message = format!("{error:#}");
-    if let Some(keener::Error::Unknown { kind, name, nearest }) = error.downcast_ref::<keener::Error>() {
-        message = format!("no {kind} is called `{name}`");
-        if !nearest.is_empty() {
-            tries.push(nearest.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "));
-        }
-        if *kind == "objective" {
-            tries.push("`keener objectives` lists them all".into());
-        }
+    let (message, mut tries) = match error.downcast_ref::<Failure>() {
+        Some(failure) => (format!("{error:#}"), failure.tries.clone()),
+        None => advice::of(error),
+    };
+    if tries.is_empty() {
+        tries.extend(advice::of_choices(&message));
     }
     if !message.is_empty() {
         say(&message, &tries);
     }
-    ExitCode::from(failure.map_or(WRONG, |f| f.status))
+    ExitCode::from(error.downcast_ref::<Failure>().map_or(WRONG, |failure| failure.status))
 }
 
 /// What clap has to say, in the same form; help and version go to standard output.
 pub(crate) fn from_clap(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(error.kind(), Usage::DisplayHelp | Usage::DisplayVersion) {
         // Nothing is to be done about a closed output.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if error.kind() == Usage::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         return ExitCode::from(WRONG);
     }
     let text = error.render().to_string();
     let first: Vec<&str> = text.lines().take_while(|l| !l.trim().is_empty()).map(str::trim).collect();
-    let message = first.join(" ");
-    let mut tries: Vec<String> =
-        text.lines().filter_map(|l| l.trim().strip_prefix("tip: ")).map(|tip| tip.replace('\'', "`")).collect();
-    let known = |word: &String| crate::cli::command().find_subcommand(word).is_some();
-    let words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
-    let command = words.into_iter().find(known).map_or(String::new(), |name| name + " ");
-    tries.push(format!("`keener {command}--help`"));
+    let message = first.join(" ").replace('\'', "`");
+    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    let mut tries: Vec<String> = tips.map(|tip| tip.replace('\'', "`")).collect();
+    tries.push(format!("`{} --help`", command_of(std::env::args_os().skip(1))));
     say(message.strip_prefix("error: ").unwrap_or(&message), &tries);
     ExitCode::from(WRONG)
+}
+
+/// The command that the words of a command line name, as `keener papers run`.
+fn command_of(words: impl Iterator<Item = std::ffi::OsString>) -> String {
+    let mut at = &crate::cli::command();
+    let mut named = "keener".to_string();
+    for word in words.filter_map(|word| word.into_string().ok()) {
+        if let Some(below) = at.find_subcommand(&word) {
+            at = below;
+            named += &format!(" {word}");
+        }
+    }
+    named
 }
 
 fn say(message: &str, tries: &[String]) {

@@ -3,9 +3,12 @@
 mod chosen;
 mod cli;
 mod commands;
+mod config_file;
 mod error;
 mod output;
+mod paths;
 mod size;
+mod spec;
 
 use clap::FromArgMatches;
 use std::process::ExitCode;

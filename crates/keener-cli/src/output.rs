@@ -14,16 +14,25 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
 }
 
-/// Whether colours are wanted on a stream.
+/// Whether colours are wanted on a stream: on a terminal that has them, unless `NO_COLOR` is set; elsewhere where
+/// `CLICOLOR_FORCE` is. (<https://no-color.org>, <https://bixense.com/clicolors>; the first wins.)
 pub(crate) fn color(stream: &impl IsTerminal) -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let forced = var("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let off = var("CLICOLOR").is_some_and(|value| value == "0");
+    let able = stream.is_terminal() && var("TERM").is_none_or(|term| term != "dumb");
+    var("NO_COLOR").is_none() && (forced || able && !off)
 }
 
-/// Width of the terminal; none where the output is not one, so that nothing is cut off in a file.
+/// Width of the terminal, else `COLUMNS`; none where the output goes elsewhere, so that nothing is cut off in a file.
 pub(crate) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
-    stdout.is_terminal().then(|| terminal_size::terminal_size_of(&stdout).map_or(100, |(width, _)| width.0.into()))
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    match terminal_size::terminal_size_of(&stdout) {
+        Some((width, _)) => Some(width.0.into()),
+        None if stdout.is_terminal() => columns().or(Some(100)),
+        None => columns(),
+    }
 }
 
 /// Prints text.
@@ -81,7 +90,7 @@ const LABEL: usize = 13;
 impl Page {
     /// For a terminal of that width.
     pub(crate) fn new(width: Option<usize>) -> Self {
-        let width = width.unwrap_or(110).clamp(40, 110);
+        let width = width.unwrap_or(110).clamp(30, 110);
         Self { text: String::new(), width, color: color(&std::io::stdout()), label: String::new() }
     }
 

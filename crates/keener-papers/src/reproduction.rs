@@ -89,28 +89,8 @@ pub fn find(slug: &str) -> keener::Result<&'static Reproduction> {
     reproductions().iter().find(|r| r.slug == wanted).ok_or_else(|| keener::Error::Unknown {
         kind: "reproduction",
         name: slug.to_string(),
-        nearest: nearest(&wanted, reproductions().iter().map(|r| r.slug)),
+        nearest: keener::objective::nearest(&wanted, reproductions().iter().map(|r| r.slug)),
     })
-}
-
-/// Up to three names that share enough letter pairs with what was asked for (Dice's coefficient), the nearest first.
-fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let pairs = |text: &str| {
-        let letters: Vec<char> = text.chars().collect();
-        letters.windows(2).map(|w| (w[0], w[1])).collect::<Vec<_>>()
-    };
-    let asked = pairs(wanted);
-    let mut scored: Vec<(f64, &str)> = names
-        .map(|name| {
-            let mut left = pairs(name);
-            let all = (asked.len() + left.len()).max(1) as f64;
-            let shared = asked.iter().filter(|p| left.iter().position(|q| q == *p).map(|at| left.remove(at)).is_some());
-            (2.0 * shared.count() as f64 / all, name)
-        })
-        .filter(|(score, _)| *score >= 0.3)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.into_iter().take(3).map(|(_, name)| name.to_string()).collect()
 }
 
 #[cfg(test)]
@@ -139,7 +119,6 @@ mod tests {
             "{message}"
         );
         assert!(!find("qqqq").unwrap_err().to_string().contains("did you mean"));
-        assert_eq!(nearest("z-los", ["tcm-opis", "z-loss", "cfcd"].into_iter()), ["z-loss"]);
     }
 
     #[test]

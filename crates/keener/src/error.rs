@@ -64,6 +64,18 @@ pub enum Error {
         /// The nearest existing names.
         nearest: Vec<String>,
     },
+    /// The objective has no parameter of that name.
+    #[error("`{objective}` has no parameter `{name}`{}; it takes {}", suggestion(.nearest), takes(.known))]
+    UnknownParameter {
+        /// Name of the objective.
+        objective: &'static str,
+        /// The parameter that was asked for.
+        name: String,
+        /// The nearest of its parameters.
+        nearest: Vec<String>,
+        /// All of its parameters.
+        known: Vec<&'static str>,
+    },
     /// The specification of an objective cannot be read.
     #[error("cannot read `{spec}`: {reason}")]
     Specification {
@@ -105,8 +117,14 @@ pub enum Error {
 fn suggestion(nearest: &[String]) -> String {
     match nearest {
         [] => String::new(),
-        names => format!("; did you mean {}?", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or ")),
+        names => {
+            format!(" (did you mean {}?)", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "))
+        }
     }
+}
+
+fn takes(known: &[&str]) -> String {
+    if known.is_empty() { "none".into() } else { known.join(", ") }
 }
 
 /// Shorthand for results of the core.

@@ -5,6 +5,8 @@ use clap::Subcommand;
 
 mod bench;
 mod compare;
+mod completions;
+mod man;
 mod objectives;
 mod papers;
 mod plan;
@@ -31,6 +33,10 @@ pub(crate) enum Command {
     Papers(papers::Args),
     /// Check conformance vectors against this build
     Vectors(vectors::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+    /// Print the manual page, or write one a command
+    Man(man::Args),
 }
 
 impl Command {
@@ -45,6 +51,8 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             Self::Papers(args) => papers::run(args),
             Self::Vectors(args) => vectors::run(args),
+            Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(args),
         }
     }
 }

@@ -21,7 +21,7 @@ Examples:
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// Explain this one: a name, `name:parameter=value`, or a sum
-    #[arg(value_name = "NAME", conflicts_with_all = ["family", "reads"])]
+    #[arg(value_name = "NAME", value_parser = crate::spec::SpecParser, hide_possible_values = true, conflicts_with_all = ["family", "reads"])]
     objective: Option<String>,
     /// Only this family, such as classification or embedding
     #[arg(long)]

@@ -8,7 +8,7 @@ use keener_papers::{Done, Findings, Mode, Progress, Recorded, Reproduction, Sess
 use keener_report::cells;
 use keener_report::table::{Cell, Column, Table, Tone};
 use serde_json::{Value, json};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Where runs are kept unless `--out` says otherwise.
@@ -281,7 +281,15 @@ impl Progress for Watch {
             }
             None => {
                 let how = if unit.known { "known".to_string() } else { format!("{:.1} s", unit.seconds) };
-                eprintln!("{}: {}/{} {} ({how})", self.slug, self.finished, self.planned, unit.name);
+                // Nothing is to be done about a closed standard error.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{}: {}/{} {} ({how})",
+                    self.slug,
+                    self.finished,
+                    self.planned,
+                    unit.name
+                );
             }
         }
     }

@@ -22,6 +22,7 @@ Nothing is allocated: the planner's own arithmetic is printed. `keener bench` me
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// A name, `name:parameter=value`, or a sum
+    #[arg(value_name = "SPEC", value_parser = crate::spec::SpecParser, hide_possible_values = true)]
     objective: String,
     /// Rows of the batch, B
     #[arg(long, value_name = "B", default_value = "1024", value_parser = size::count)]

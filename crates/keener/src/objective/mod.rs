@@ -42,9 +42,9 @@ pub use margin_softmax::{ArcFace, Constraint, CosFace, NormalizedSoftmax};
 pub use multi_similarity::MultiSimilarity;
 pub use nt_xent::{NtXent, NtXentVariant};
 pub use proxy_anchor::ProxyAnchor;
-pub(crate) use registry::nearest;
 pub use registry::{
-    Configured, Entry, Family, Objectives, Paper, ParameterDoc, Reads, SharedObjective, build, find, parse, registry,
+    Configured, Entry, Family, Objectives, Paper, ParameterDoc, Reads, SharedObjective, build, find, nearest, parse,
+    registry,
 };
 pub use siglip::SigLip;
 pub use simple_contrastive::{HardSimpleContrastive, SimpleContrastive};

@@ -223,20 +223,28 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 /// Unknown name, unknown parameter, or a parameter out of range.
 pub fn build(name: &str, parameters: Map<String, Value>) -> Result<SharedObjective> {
     let entry = find(name)?;
-    (entry.build)(parameters).map_err(|e| match e {
-        Error::Specification { reason, .. } => Error::Specification {
-            spec: name.to_string(),
-            reason: format!("{reason}; {} takes {}", entry.name, names_of(entry)),
-        },
+    let known = || entry.parameters.iter().map(|p| p.name);
+    if let Some(unknown) = parameters.keys().find(|key| known().all(|name| name != key.as_str())) {
+        return Err(Error::UnknownParameter {
+            objective: entry.name,
+            name: unknown.clone(),
+            nearest: nearest(unknown, known()),
+            known: known().collect(),
+        });
+    }
+    let unreadable = |error| matches!(error, Error::Specification { .. });
+    (entry.build)(parameters.clone()).map_err(|error| match error {
+        Error::Specification { reason, .. } => {
+            // A value of the wrong kind: found by trying each alone.
+            let alone = |(key, value): &(&String, &Value)| {
+                let one = Map::from_iter([((*key).clone(), (*value).clone())]);
+                (entry.build)(one).is_err_and(unreadable)
+            };
+            let culprit = parameters.iter().find(alone).map(|(key, value)| format!("{key} = {value}: "));
+            Error::Specification { spec: name.to_string(), reason: culprit.unwrap_or_default() + &reason }
+        }
         other => other,
     })
-}
-
-fn names_of(entry: &Entry) -> String {
-    match entry.parameters {
-        [] => "no parameters".into(),
-        all => all.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
-    }
 }
 
 /// Reads `name`, `name:key=value,key=value` or a sum `first+second:weight=0.5` (the weight belongs to an addend).
@@ -274,8 +282,15 @@ pub fn parse(spec: &str) -> Result<SharedObjective> {
     }
 }
 
-/// Up to three names within a small edit distance, nearest first.
-pub(crate) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+/// Up to three names that `wanted` may have been meant to be: those within a small edit distance or with it as a part,
+/// nearest first.
+///
+/// ```
+/// let names = ["cosface", "arcface", "focal"];
+/// assert_eq!(keener::objective::nearest("arcfase", names.into_iter()), ["arcface"]);
+/// assert!(keener::objective::nearest("hinge", names.into_iter()).is_empty());
+/// ```
+pub fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
     let mut close: Vec<(usize, &str)> = names
         .map(|name| {
             let contained = wanted.len() > 3 && name.len() > 3 && (name.contains(wanted) || wanted.contains(name));
@@ -339,6 +354,8 @@ mod tests {
         let message = |spec: &str| parse(spec).map(|_| ()).unwrap_err().to_string();
         assert!(message("arcfase").contains("`arcface`"));
         assert!(message("cosface:margins=1").contains("scale, margin"), "{}", message("cosface:margins=1"));
+        assert!(message("cosface:margins=1").contains("did you mean `margin`"), "{}", message("cosface:margins=1"));
+        assert!(message("cosface:scale=2,margin=wide").contains("margin = \"wide\": invalid type"));
         assert!(message("cosface:scale=-1").contains("scale = -1"));
         assert!(message("cosface:margin").contains("parameter=value"));
         assert!(message("cosface:margin=1,margin=2").contains("twice"));

@@ -34,6 +34,7 @@ Memory is what the process holds at its highest beyond the inputs and the gradie
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// What to time: a name, `name:parameter=value`, or a sum [default: a small set]
+    #[arg(value_name = "SPEC", value_parser = crate::spec::SpecParser, hide_possible_values = true)]
     objective: Option<String>,
     /// Rows of the batch, B [default: 1024]
     #[arg(long, value_name = "B", value_parser = size::count)]

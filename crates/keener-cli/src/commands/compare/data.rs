@@ -1,24 +1,108 @@
 //! The data that a command works on: the embedded digits, or what the arguments name.
 
+use crate::error::Failure;
+use crate::paths;
 use anyhow::Result;
 use keener_data::{Dataset, ReadOptions};
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Where rows and labels come from.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub(crate) struct DataArgs {
     /// File or folder with labelled rows (CSV, TSV, NPY, NPZ, IDX; gzip is undone) [default: the embedded digits]
     #[arg(value_name = "DATA")]
     pub(crate) data: Option<PathBuf>,
     /// A second file that holds the labels
-    #[arg(long, value_name = "FILE", requires = "data")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
     /// Column that holds the labels, by name or index [default: label, class, target …, else the last]
-    #[arg(long, value_name = "COLUMN", requires = "data")]
+    #[arg(long, value_name = "COLUMN")]
     pub(crate) label_column: Option<String>,
 }
 
+/// The section `[data]` of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataRecord {
+    /// Path; none for the embedded digits.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "paths::optional")]
+    pub(crate) path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "paths::optional")]
+    pub(crate) labels: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) label_column: Option<String>,
+    /// Hash of the content; once it is there, other data are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+}
+
+impl DataRecord {
+    fn with_paths(&self, change: impl Fn(&Path) -> PathBuf) -> Self {
+        Self { path: self.path.as_deref().map(&change), labels: self.labels.as_deref().map(&change), ..self.clone() }
+    }
+
+    /// Of a file in `folder`: its relative paths as they are from here.
+    pub(crate) fn found_from(&self, folder: &Path) -> Self {
+        self.with_paths(|path| paths::found_from(folder, path))
+    }
+
+    /// For a file in `folder`: relative paths as they are from there.
+    pub(crate) fn seen_from(&self, folder: &Path) -> Self {
+        self.with_paths(|path| paths::seen_from(folder, path))
+    }
+
+    /// Refuses other data than those recorded.
+    ///
+    /// # Errors
+    /// When the content differs.
+    pub(crate) fn check(&self, data: &Dataset) -> Result<()> {
+        match (&self.fingerprint, data.fingerprint()) {
+            (Some(then), now) if *then != now => {
+                let message = format!("{} holds other data than then: content {now}, expected {then}", data.source);
+                Err(Failure::wrong(message)
+                    .hint("the file as it was; or leave `fingerprint` out of the configuration to take the new one")
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<&DataRecord> for DataArgs {
+    fn from(record: &DataRecord) -> Self {
+        let DataRecord { path, labels, label_column, .. } = record.clone();
+        Self { data: path, labels, label_column }
+    }
+}
+
 impl DataArgs {
+    /// Whether something was given.
+    pub(crate) fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// What was given over what a file says; a path of its own begins anew.
+    ///
+    /// # Errors
+    /// Labels of nothing.
+    pub(crate) fn over(&self, record: &DataRecord) -> Result<DataRecord> {
+        let base = if self.data.is_some() { DataRecord::default() } else { record.clone() };
+        let path = self.data.clone().or(base.path);
+        if path.is_none() {
+            let option = if self.labels.is_some() { "--labels" } else { "--label-column" };
+            return Err(Failure::wrong(format!(
+                "`{option}` needs a file of rows: the embedded digits have their labels"
+            ))
+            .hint("the file before it, as in `keener train data.csv --label-column species --objective focal`")
+            .into());
+        }
+        let (labels, label_column) =
+            (self.labels.clone().or(base.labels), self.label_column.clone().or(base.label_column));
+        Ok(DataRecord { path, labels, label_column, fingerprint: None })
+    }
+
     /// Reads the data.
     pub(crate) fn open(&self) -> Result<Dataset> {
         let Some(path) = &self.data else { return Ok(keener_data::digits()) };
@@ -31,31 +115,10 @@ impl DataArgs {
     }
 
     /// The arguments again, for a command line that reproduces a run.
-    pub(crate) fn words(&self) -> Vec<String> {
-        let mut words: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
-        words.extend(self.labels.iter().flat_map(|p| ["--labels".to_string(), p.display().to_string()]));
-        words.extend(self.label_column.iter().flat_map(|c| ["--label-column".to_string(), c.clone()]));
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = self.data.iter().map(OsString::from).collect();
+        words.extend(self.labels.iter().flat_map(|path| ["--labels".into(), path.into()]));
+        words.extend(self.label_column.iter().flat_map(|column| ["--label-column".into(), column.into()]));
         words
-    }
-}
-
-/// Joins words so that a POSIX shell reads them back.
-pub(crate) fn shell(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
-    let quote = |w: &String| match !w.is_empty() && w.chars().all(plain) {
-        true => w.clone(),
-        false => format!("'{}'", w.replace('\'', r"'\''")),
-    };
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_split_them() {
-        let words = ["keener".into(), "my file.csv".into(), "cosface:margin=0.2".into(), "it's".into()];
-        assert_eq!(shell(&words), r"keener 'my file.csv' cosface:margin=0.2 'it'\''s'");
     }
 }

@@ -6,17 +6,18 @@ pub(crate) mod folder;
 mod progress;
 mod report;
 mod results;
+mod settings;
 mod tables;
 
-use crate::error::Failure;
 use crate::output::{OutputArgs, print, print_table};
+use crate::paths::shell;
 use anyhow::Result;
-use data::{DataArgs, shell};
+use data::DataArgs;
 use folder::{Folder, Plan};
-use keener_burn::compare::{
-    self, Candidate, CompareConfig, CompareError, HeadChoice, Outcome, Scenario, Task, default_objectives,
-};
+use keener_burn::compare::{self, CompareConfig, CompareError, Outcome, Scenario};
 use keener_data::Dataset;
+use settings::Settings;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -68,8 +69,24 @@ enum HeadArg {
     Projection,
 }
 
+/// Where everything that was set is kept, beside the plan.
+const CONFIG: &str = "config.toml";
+
+const AFTER: &str = "\
+Examples:
+  keener compare                                   ten objectives on the embedded digits
+  keener compare data.csv --label-column species
+  keener compare x.npy --labels y.npy --objectives softmax_cross_entropy,gce:q=0.7,arcface+tcm:weight=1
+  keener compare data.csv --seconds 60 --out first
+  keener compare --config first/config.toml        the same numbers again
+  keener compare --config first/config.toml --print-config --repeats 20 > longer.toml
+
+A configuration may be a part of one; what it leaves out takes the defaults. Options win over it. Its relative paths count
+from its own folder.";
+
 /// Arguments of `keener compare`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {
     #[command(flatten)]
     data: DataArgs,
@@ -82,36 +99,42 @@ pub(crate) struct Args {
     /// Objectives, as `name`, `name:parameter=value` or `first+second:weight=0.5` [default: ten]
     #[arg(long, value_name = "A,B,…")]
     objectives: Option<String>,
-    /// What is trained
-    #[arg(long, value_enum, default_value = "auto")]
-    head: HeadArg,
+    /// Take everything that is not given here from this file, such as another run's `config.toml`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the whole configuration and train nothing
+    #[arg(long, conflicts_with_all = ["resume", "json", "seconds"])]
+    print_config: bool,
+    /// What is trained [default: auto]
+    #[arg(long, value_enum)]
+    head: Option<HeadArg>,
     /// Steps of one training [default: 200]
-    #[arg(long, conflicts_with = "seconds")]
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
     steps: Option<usize>,
     /// Budget of the whole comparison; measured into steps once, at the start
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
-    /// Resampled splits, each with its own initial weights
-    #[arg(long, default_value_t = 10)]
-    repeats: usize,
-    /// Rows a step
+    /// Resampled splits, each with its own initial weights [default: 10]
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
+    /// Rows a step [default: 100]
     #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
-    /// Configurations that tuning starts from; 1 tunes nothing
+    /// Configurations that tuning starts from; 1 tunes nothing [default: 16]
     #[arg(long, value_name = "N")]
     trials: Option<usize>,
     /// Divisions of the development rows that a configuration is judged on [default: 4]
     #[arg(long, value_name = "N")]
     folds: Option<usize>,
-    /// Labelled rows a class under few labels
+    /// Labelled rows a class under few labels [default: 10]
     #[arg(long, value_name = "N")]
     labels_per_class: Option<usize>,
-    /// Share of wrong labels under noisy labels
+    /// Share of wrong labels under noisy labels [default: 0.4]
     #[arg(long, value_name = "SHARE")]
     noise: Option<f64>,
-    /// Fixes splits, noise, weights and batches
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Fixes splits, noise, weights and batches [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Output folder [default: runs/compare-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -148,64 +171,11 @@ fn split_objectives(list: &str) -> Vec<String> {
 }
 
 impl Args {
-    fn config(&self) -> CompareConfig {
-        let embedded = self.data.data.is_none();
-        let scenarios: Vec<Scenario> = match (self.scenario.is_empty(), self.task) {
-            (false, _) => self.scenario.iter().map(|s| (*s).into()).collect(),
-            (true, None | Some(TaskArg::All)) if embedded => CompareConfig::default().scenarios,
-            (true, Some(TaskArg::Classify)) if embedded => vec![Scenario::FewLabels, Scenario::NoisyLabels],
-            (true, None | Some(TaskArg::Classify)) => vec![Scenario::Full],
-            (true, Some(TaskArg::Retrieve)) => vec![Scenario::UnseenClasses],
-            (true, Some(TaskArg::All)) => vec![Scenario::Full, Scenario::UnseenClasses],
-        };
-        let head = match self.head {
-            HeadArg::Auto => HeadChoice::Auto,
-            HeadArg::Linear => HeadChoice::Linear,
-            HeadArg::Cosine => HeadChoice::Cosine,
-            HeadArg::Projection => HeadChoice::Projection,
-        };
-        let objectives = match &self.objectives {
-            Some(list) => split_objectives(list),
-            None => {
-                let applies = |spec: &String| Candidate::new(spec, head).is_ok();
-                default_objectives().into_iter().filter(applies).collect()
-            }
-        };
-        let default = CompareConfig::default();
-        CompareConfig {
-            objectives,
-            scenarios,
-            head,
-            steps: self.steps.unwrap_or(default.steps),
-            batch: self.batch.unwrap_or(default.batch),
-            repeats: self.repeats,
-            seed: self.seed,
-            trials: self.trials.unwrap_or(default.trials),
-            folds: self.folds.unwrap_or(default.folds),
-            labels_per_class: self.labels_per_class.unwrap_or(default.labels_per_class),
-            noise: self.noise.unwrap_or(default.noise),
-            ..default
-        }
-    }
-
-    fn check_task(&self, config: &CompareConfig) -> Result<()> {
-        let wanted = match self.task {
-            Some(TaskArg::Classify) => Task::Classify,
-            Some(TaskArg::Retrieve) => Task::Retrieve,
-            None | Some(TaskArg::All) => return Ok(()),
-        };
-        match config.scenarios.iter().find(|s| s.task() != wanted) {
-            Some(scenario) => Err(Failure::wrong(format!("scenario `{scenario}` does not belong to `--task`"))
-                .hint("`--task all`, or scenarios of one task")
-                .into()),
-            None => Ok(()),
-        }
-    }
-
     /// The command line that gives the same numbers.
-    fn command(&self, config: &CompareConfig) -> String {
-        let mut words = vec!["keener".to_string(), "compare".to_string()];
-        words.extend(self.data.words());
+    fn command(settings: &Settings) -> String {
+        let config = &settings.compare;
+        let mut words: Vec<OsString> = vec!["keener".into(), "compare".into()];
+        words.extend(DataArgs::from(&settings.data).words());
         let scenarios: Vec<&str> = config.scenarios.iter().map(|s| s.name()).collect();
         let default = CompareConfig::default();
         let pairs = [
@@ -219,12 +189,12 @@ impl Args {
             ("--folds", config.folds.to_string()),
             ("--seed", config.seed.to_string()),
         ];
-        words.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]));
+        words.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
         if config.labels_per_class != default.labels_per_class {
-            words.extend(["--labels-per-class".to_string(), config.labels_per_class.to_string()]);
+            words.extend(["--labels-per-class".into(), config.labels_per_class.to_string().into()]);
         }
         if config.noise != default.noise {
-            words.extend(["--noise".to_string(), config.noise.to_string()]);
+            words.extend(["--noise".into(), config.noise.to_string().into()]);
         }
         shell(&words)
     }
@@ -253,19 +223,20 @@ fn peak_memory() -> Option<u64> {
 /// Wrong usage or input, before anything is trained or written.
 pub(crate) fn run(args: Args) -> Result<()> {
     let started = Instant::now();
-    let data = args.data.open()?;
-    let workers = rayon::current_num_threads();
-    let mut config = args.config();
-    args.check_task(&config)?;
-    config.check().map_err(shown)?;
-    for objective in &config.objectives {
-        Candidate::new(objective, config.head).map_err(shown)?;
+    let mut settings = settings::effective(&args)?;
+    if args.print_config {
+        return print(&settings::to_text(&settings)?);
     }
+    let data = DataArgs::from(&settings.data).open()?;
+    settings.data.check(&data)?;
+    settings.data.fingerprint = Some(data.fingerprint());
+    let workers = rayon::current_num_threads();
+    let config = &mut settings.compare;
     for scenario in &config.scenarios {
-        compare::Splits::draw(&data, *scenario, &config).map_err(shown)?;
+        compare::Splits::draw(&data, *scenario, config).map_err(shown)?;
     }
     if let Some(seconds) = args.seconds {
-        config.steps = compare::steps_for(&data, &config, seconds, workers).map_err(shown)?;
+        config.steps = compare::steps_for(&data, config, seconds, workers).map_err(shown)?;
         if args.resume {
             // A budget of seconds was measured into steps once, when the comparison began.
             let plan = args.out.as_ref().and_then(|out| std::fs::read_to_string(out.join("plan.json")).ok());
@@ -273,16 +244,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
             config.steps = old.map_or(config.steps, |plan| plan.config.steps);
         }
     }
-    let plan = Plan::new(&data, &config);
+    let config = &settings.compare;
+    let plan = Plan::new(&data, config);
     let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name)));
     let (folder, done) = Folder::open(out, &plan, args.resume)?;
+    let there = Settings { data: settings.data.seen_from(&folder.path), ..settings.clone() };
+    folder.write(CONFIG, &settings::to_text(&there)?)?;
     let progress = progress::Progress::new(false);
     let keep = |line: &compare::Line, finished: usize, total: usize| {
         folder.keep(line)?;
         progress.finished(line, finished, total);
         Ok(())
     };
-    let outcome = compare::run(&data, &config, &done, workers, &keep).map_err(shown)?;
+    let outcome = compare::run(&data, config, &done, workers, &keep).map_err(shown)?;
     progress.end();
     let boards = config.scenarios.iter().map(|s| compare::board(&outcome, *s));
     let compared = Compared {
@@ -290,7 +264,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         plan: &plan,
         outcome: &outcome,
         boards: boards.collect::<Result<_, _>>().map_err(shown)?,
-        command: args.command(&config),
+        command: Args::command(&settings),
         seconds: started.elapsed().as_secs_f64(),
         workers,
         peak_memory: peak_memory(),

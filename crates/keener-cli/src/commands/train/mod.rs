@@ -2,16 +2,18 @@
 
 mod report;
 pub(crate) mod run_folder;
+mod settings;
 
-use crate::commands::compare::data::{DataArgs, shell};
-use crate::commands::compare::{folder, shown};
+use crate::commands::compare::data::DataArgs;
+use crate::commands::compare::folder;
 use crate::error::Failure;
 use crate::output::{OutputArgs, print};
+use crate::paths::shell;
 use anyhow::Result;
-use keener_burn::compare::{Candidate, HeadChoice, Rows, raw_scale};
-use keener_burn::{HeadConfig, Labelled, TrainConfig, Training, reads_of};
+use keener_burn::compare::{Rows, raw_scale};
+use keener_burn::{HeadConfig, Labelled, Training};
 use keener_data::{Dataset, Standardizer, split};
-use run_folder::{CHECKPOINT, CONFIG, DataRecord, METRICS, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, write};
+use run_folder::{CHECKPOINT, CONFIG, METRICS, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, write};
 use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -31,52 +33,76 @@ enum HeadArg {
     Projection,
 }
 
+const AFTER: &str = "\
+Examples:
+  keener train data.csv --objective focal --out run
+  keener train --config run/config.toml            the same model again, bit for bit
+  keener train --config run/config.toml --seed 1 --out other
+  keener train data.csv --objective cosface:margin=0.2 --print-config > mine.toml
+  keener train --config mine.toml
+
+A configuration may be a part of one; what it leaves out takes the defaults. Options win over it. Its relative paths count
+from its own folder.";
+
 /// Arguments of `keener train`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {
     #[command(flatten)]
     data: DataArgs,
     /// What to train on: `name`, `name:parameter=value` or `first+second:weight=0.5`
-    #[arg(long, value_name = "SPEC", required_unless_present_any = ["config", "resume"])]
+    #[arg(long, value_name = "SPEC", value_parser = crate::spec::SpecParser, hide_possible_values = true)]
     objective: Option<String>,
-    /// Train as another run's `config.toml` says; only `--out` may be added
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["objective", "data", "resume"])]
+    /// Take everything that is not given here from this file, such as another run's `config.toml`
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What is trained
-    #[arg(long, value_enum, default_value = "auto")]
-    head: HeadArg,
-    /// Width of the hidden layer; 0 for none
-    #[arg(long, default_value_t = 128)]
-    hidden: usize,
-    /// Width of the embeddings, also below class weights; 0 for none there
-    #[arg(long, default_value_t = 64)]
-    embedding: usize,
-    /// The budget
-    #[arg(long, default_value_t = 1000)]
-    steps: usize,
-    /// Rows a step
-    #[arg(long, default_value_t = 128)]
-    batch: usize,
-    /// Peak learning rate
-    #[arg(long, default_value_t = 0.003)]
-    learning_rate: f64,
-    /// Decoupled weight decay of AdamW
-    #[arg(long, default_value_t = 0.0001)]
-    weight_decay: f64,
-    /// Share of the rows that validate
-    #[arg(long, default_value_t = 0.2)]
-    validation: f64,
+    /// Print the whole configuration and train nothing
+    #[arg(long, conflicts_with_all = ["resume", "json"])]
+    print_config: bool,
+    /// What is trained [default: auto]
+    #[arg(long, value_enum)]
+    head: Option<HeadArg>,
+    /// Width of the hidden layer; 0 for none [default: 128]
+    #[arg(long, value_name = "WIDTH")]
+    hidden: Option<usize>,
+    /// Width of the embeddings, also below class weights; 0 for none there [default: 64]
+    #[arg(long, value_name = "WIDTH")]
+    embedding: Option<usize>,
+    /// The budget [default: 1000]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Rows a step [default: 128]
+    #[arg(long, value_name = "ROWS")]
+    batch: Option<usize>,
+    /// Peak learning rate [default: 0.003]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Decoupled weight decay of AdamW [default: 0.0001]
+    #[arg(long, value_name = "DECAY")]
+    weight_decay: Option<f64>,
+    /// Steps of linear warm-up [default: a twentieth]
+    #[arg(long, value_name = "N")]
+    warmup: Option<usize>,
+    /// Share of the rows that validate [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    validation: Option<f64>,
+    /// Steps from one validation and checkpoint to the next [default: a twentieth]
+    #[arg(long, value_name = "N")]
+    validate_every: Option<usize>,
     /// Leave the features as they are
     #[arg(long)]
     no_standardize: bool,
-    /// Fixes split, weights and batches
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Fixes split, weights and batches [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Run folder [default: runs/train-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the interrupted run in `--out`
-    #[arg(long, requires = "out", conflicts_with = "objective")]
+    /// Go on with the interrupted run in `--out`, as its `config.toml` says
+    #[arg(long, requires = "out", conflicts_with_all = [
+        "data", "labels", "label_column", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
+        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "no_standardize", "seed",
+    ])]
     resume: bool,
     #[command(flatten)]
     output: OutputArgs,
@@ -113,59 +139,9 @@ pub(crate) struct Trained<'a> {
     pub(crate) seconds: f64,
 }
 
-impl Args {
-    fn run_config(&self, data: &Dataset, objective: &str) -> Result<RunConfig> {
-        let candidate = Candidate::new(objective, HeadChoice::Auto);
-        let classes = match &candidate {
-            Ok(candidate) => candidate.classes,
-            // Attacked versions are made by the training itself.
-            Err(_) if reads_of(objective)?.contains(&keener::objective::Reads::TwoScores) => true,
-            Err(_) => return Err(shown(candidate.err().ok_or_else(|| Failure::wrong("unreadable objective"))?)),
-        };
-        let cosine = candidate.is_ok_and(|c| c.cosine);
-        let hidden = (self.hidden > 0).then_some(self.hidden);
-        let embedding = (self.embedding > 0 && hidden.is_some()).then_some(self.embedding);
-        let projection = HeadConfig::Projection { hidden: self.hidden, out: self.embedding };
-        let head = match self.head {
-            HeadArg::Linear => HeadConfig::Linear { hidden, embedding, bias: true },
-            HeadArg::Cosine => HeadConfig::Cosine { hidden, embedding },
-            HeadArg::Projection => projection,
-            HeadArg::Auto if !classes => projection,
-            HeadArg::Auto if cosine => HeadConfig::Cosine { hidden, embedding },
-            HeadArg::Auto => HeadConfig::Linear { hidden, embedding, bias: true },
-        };
-        Ok(RunConfig {
-            version: env!("CARGO_PKG_VERSION").into(),
-            validate_every: self.steps.div_ceil(20).max(1),
-            data: DataRecord {
-                path: self.data.data.clone(),
-                labels: self.data.labels.clone(),
-                label_column: self.data.label_column.clone(),
-                fingerprint: data.fingerprint(),
-                validation: self.validation,
-                standardize: !self.no_standardize,
-            },
-            train: TrainConfig {
-                head,
-                objective: objective.into(),
-                learning_rate: self.learning_rate,
-                weight_decay: self.weight_decay,
-                batch_size: self.batch,
-                steps: self.steps,
-                warmup: self.steps / 20,
-                seed: self.seed,
-                ..TrainConfig::default()
-            },
-        })
-    }
-}
-
 /// Rows of both parts, and the statistics of the training rows.
 fn parts(data: &Dataset, config: &RunConfig) -> Result<(Rows, Rows, Option<Standardizer>)> {
-    let share = config.data.validation;
-    if !(share > 0.0 && share < 1.0) {
-        return Err(Failure::wrong(format!("validation = {share}: expected a share between 0 and 1")).into());
-    }
+    let share = config.validation;
     let counts = data.class_counts();
     if let Some(class) = counts.iter().position(|c| *c < 2) {
         let (name, rows) = (&data.class_names[class], counts[class]);
@@ -175,7 +151,7 @@ fn parts(data: &Dataset, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
     }
     let halves = split::stratified(&data.labels, &[1.0 - share, share], config.train.seed)?;
     let (train, validation) = (data.select(&halves[0]), data.select(&halves[1]));
-    let standardizer = config.data.standardize.then(|| Standardizer::fit_dataset(&train)).transpose()?;
+    let standardizer = config.standardize.then(|| Standardizer::fit_dataset(&train)).transpose()?;
     let rows = |mut part: Dataset| -> Result<Rows> {
         if let Some(standardizer) = &standardizer {
             standardizer.apply_dataset(&mut part)?;
@@ -228,32 +204,16 @@ fn readout(
 /// Wrong usage or input, before anything is trained or written.
 pub(crate) fn run(args: Args) -> Result<()> {
     let started = Instant::now();
-    let stored = match (&args.config, &args.out) {
-        (Some(file), _) => Some(run_folder::read_config(file)?),
-        (None, Some(out)) if args.resume => Some(run_folder::read_config(&out.join(CONFIG))?),
-        _ => None,
+    let mut config = match (&args.out, args.resume) {
+        (Some(out), true) => settings::stored(&out.join(CONFIG))?,
+        _ => settings::effective(&args)?,
     };
-    let source = match &stored {
-        Some(config) => DataArgs {
-            data: config.data.path.clone(),
-            labels: config.data.labels.clone(),
-            label_column: config.data.label_column.clone(),
-        },
-        None => args.data.clone(),
-    };
-    let data = source.open()?;
-    let config = match stored {
-        Some(config) if config.data.fingerprint != data.fingerprint() => {
-            let (then, now) = (&config.data.fingerprint, data.fingerprint());
-            return Err(Failure::wrong(format!(
-                "{} holds other data than then: content {now}, expected {then}",
-                data.source
-            ))
-            .into());
-        }
-        Some(config) => config,
-        None => args.run_config(&data, args.objective.as_deref().unwrap_or_default().trim())?,
-    };
+    if args.print_config {
+        return print(&settings::to_text(&config)?);
+    }
+    let data = config.source().open()?;
+    config.data.check(&data)?;
+    config.data.fingerprint = Some(data.fingerprint());
     let (train, validation, standardizer) = parts(&data, &config)?;
     let labelled = Labelled::new(&train.features, train.dim, &train.labels, train.classes)?;
     let device = burn_device();
@@ -266,7 +226,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if !args.resume {
         folder::refuse_filled(&out, "another `--out`, or `--resume`")?;
         fs::create_dir_all(&out)?;
-        write(&out, CONFIG, &toml::to_string_pretty(&config)?)?;
+        let there = RunConfig { data: config.data.seen_from(&out), ..config.clone() };
+        write(&out, CONFIG, &settings::to_text(&there)?)?;
     }
     let log = Log::open(&out, training.steps_done(), args.output.json)?;
     let mut validations = Vec::new();
@@ -287,7 +248,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let trained = Trained {
         config: &config,
         data: &data,
-        command: shell(&["keener", "train", "--config", &out.join(CONFIG).display().to_string()].map(String::from)),
+        command: shell(&["keener".as_ref(), "train".as_ref(), "--config".as_ref(), out.join(CONFIG).as_os_str()]),
         losses: training.records().iter().map(|r| ((r.step + 1) as f64, f64::from(r.loss))).collect(),
         validations,
         logits: record.logits(training.head(), &validation.features)?,
@@ -297,7 +258,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     };
     write(&out, REPORT, &report::page(&trained)?.render())?;
     let summary = serde_json::json!({
-        "folder": out, "objective": config.train.objective, "steps": config.train.steps,
+        "folder": out.display().to_string(), "objective": config.train.objective, "steps": config.train.steps,
         "validation": found, "seconds": trained.seconds,
     });
     if args.output.json {

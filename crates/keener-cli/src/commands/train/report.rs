@@ -54,7 +54,7 @@ pub(crate) fn page(trained: &Trained<'_>) -> Result<Page> {
         .section(Section::new("Curves").figures([(losses(trained), ""), (accuracy(trained), "")]))
         .section(Section::new("Classes").figures([(confusion, ""), (reliability, note)]).figure(map(trained)?, ""))
         .section(
-            Section::new("Again").code("sh", &trained.command).code("toml", toml::to_string_pretty(trained.config)?),
+            Section::new("Again").code("sh", &trained.command).code("toml", super::settings::to_text(trained.config)?),
         )
         .footer(format!("keener {}", trained.config.version)))
 }

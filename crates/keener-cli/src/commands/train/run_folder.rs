@@ -1,5 +1,6 @@
 //! The run folder: what it takes to train again, to go on, and to predict.
 
+use crate::commands::compare::data::DataRecord;
 use crate::error::Failure;
 use anyhow::{Context, Result};
 use keener::metrics::neighbours::ClassMeans;
@@ -7,7 +8,7 @@ use keener_burn::{Head, TrainConfig};
 use keener_data::Standardizer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) const CONFIG: &str = "config.toml";
 pub(crate) const METRICS: &str = "metrics.jsonl";
@@ -16,32 +17,18 @@ pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 pub(crate) const READOUT: &str = "readout.json";
 pub(crate) const REPORT: &str = "report.html";
 
-/// Where the rows came from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DataRecord {
-    /// Path; none for the embedded digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) labels: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) label_column: Option<String>,
-    /// Hash of the content.
-    pub(crate) fingerprint: String,
-    /// Share of the rows that validate.
-    pub(crate) validation: f64,
-    /// Whether features are standardised.
-    pub(crate) standardize: bool,
-}
-
 /// `config.toml`: with the same data it gives the same model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
     pub(crate) version: String,
+    /// Share of the rows that validate.
+    pub(crate) validation: f64,
+    /// Whether features are standardised.
+    pub(crate) standardize: bool,
     /// Steps between two validations.
     pub(crate) validate_every: usize,
+    /// Where the rows came from.
     pub(crate) data: DataRecord,
     pub(crate) train: TrainConfig,
 }
@@ -88,12 +75,6 @@ pub(crate) fn read_text(folder: &Path, name: &str) -> Result<String> {
             .hint("a folder that `keener train` wrote and finished")
             .into()
     })
-}
-
-/// Reads `config.toml`.
-pub(crate) fn read_config(path: &Path) -> Result<RunConfig> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).map_err(|e| Failure::wrong(format!("{}: {e}", path.display())).into())
 }
 
 /// Reads a JSON file of a run.

@@ -1,0 +1,163 @@
+//! What to try next: the nearest name, the columns that exist, the files beside the one that does not.
+
+use keener::objective::nearest;
+use keener_data::DataError;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// `a` or `b`, in ticks.
+pub(crate) fn ticked<S: AsRef<str>>(names: &[S]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(" or ")
+}
+
+/// The message for an error of the layers below, and what to try.
+pub(super) fn of(error: &anyhow::Error) -> (String, Vec<String>) {
+    let mut message = format!("{error:#}");
+    let mut tries = Vec::new();
+    for cause in error.chain() {
+        if let Some(core) = cause.downcast_ref::<keener::Error>() {
+            if let Some(shorter) = of_core(core, &mut tries) {
+                message = message.replace(&core.to_string(), &shorter);
+            }
+        } else if let Some(data) = cause.downcast_ref::<DataError>() {
+            of_data(data, &mut tries);
+        } else if let Some(keener_burn::Error::Io { path, source }) = cause.downcast_ref::<keener_burn::Error>()
+            && source.kind() == ErrorKind::NotFound
+        {
+            tries.extend(beside(path));
+        }
+    }
+    (message, tries)
+}
+
+/// What the core suggests, as lines of what to try; the message without it.
+fn of_core(error: &keener::Error, tries: &mut Vec<String>) -> Option<String> {
+    match error {
+        keener::Error::Unknown { kind, name, nearest } => {
+            if !nearest.is_empty() {
+                tries.push(ticked(nearest));
+            }
+            match *kind {
+                "objective" => tries.push("`keener objectives` lists them all".into()),
+                "reproduction" => tries.push("`keener papers list` lists them all".into()),
+                _ => {}
+            }
+            Some(format!("no {kind} is called `{name}`"))
+        }
+        keener::Error::UnknownParameter { objective, name, nearest, known } => {
+            match (nearest.is_empty(), known.is_empty()) {
+                (false, _) => tries.push(ticked(nearest)),
+                (true, false) => tries.push(format!("one of {}", known.join(", "))),
+                (true, true) => tries.push(format!("`{objective}` alone: it takes no parameters")),
+            }
+            tries.push(format!("`keener objectives {objective}` explains the parameters"));
+            Some(format!("`{objective}` has no parameter `{name}`"))
+        }
+        _ => None,
+    }
+}
+
+fn of_data(error: &DataError, tries: &mut Vec<String>) {
+    match error {
+        DataError::Io { file, source } if source.kind() == ErrorKind::NotFound => {
+            tries.extend(beside(Path::new(file)));
+        }
+        DataError::LabelColumn { wanted, times: 0, columns, .. } => {
+            let names = columns.split(", ");
+            let close = nearest_text(wanted, names);
+            if !close.is_empty() {
+                tries.push(ticked(&close));
+            }
+        }
+        DataError::NoSuchArray { wanted, arrays, .. } => {
+            let close = nearest_text(wanted, arrays.split(", "));
+            if !close.is_empty() {
+                tries.push(ticked(&close));
+            }
+        }
+        DataError::NoLabels { .. } => {
+            tries.push("`--labels FILE` for a second file, `--label-column COLUMN` for a column of this one".into());
+        }
+        _ => {}
+    }
+}
+
+/// As [`nearest`], but letters count the same in both cases.
+fn nearest_text<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let names: Vec<(String, &str)> = names.map(|name| (name.to_lowercase(), name)).collect();
+    let close = nearest(&wanted.to_lowercase(), names.iter().map(|(lower, _)| lower.as_str()));
+    close.iter().filter_map(|lower| Some(names.iter().find(|(name, _)| name == lower)?.1.to_string())).collect()
+}
+
+/// The nearest of the choices that a message of serde lists: ``unknown variant `x`, expected `a` or `b` ``.
+pub(crate) fn of_choices(message: &str) -> Option<String> {
+    let rest = ["unknown variant `", "unknown field `"].iter().find_map(|start| Some(message.split_once(start)?.1))?;
+    let (wanted, rest) = rest.split_once('`')?;
+    let choices: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let close = nearest_text(wanted, choices.iter().copied());
+    (!close.is_empty()).then(|| ticked(&close))
+}
+
+/// Names in the folder where a path ends to exist: the nearest, else some.
+pub(crate) fn beside(path: &Path) -> Option<String> {
+    const SHOWN: usize = 8;
+    let mut at = path;
+    let mut name = None;
+    let folder = loop {
+        if at.as_os_str().is_empty() {
+            break Path::new(".");
+        }
+        if at.is_dir() {
+            break at;
+        }
+        if at.exists() {
+            return Some(format!("`{}`, which is a file", at.display()));
+        }
+        name = at.file_name();
+        at = at.parent()?;
+    };
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    let close =
+        name.map(|name| nearest_text(&name.to_string_lossy(), names.iter().map(String::as_str))).unwrap_or_default();
+    let shown = |name: &String| if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
+    if !close.is_empty() {
+        return Some(ticked(&close.iter().map(|name| shown(name).display().to_string()).collect::<Vec<_>>()));
+    }
+    let place = if folder == Path::new(".") { "this folder".to_string() } else { format!("`{}`", folder.display()) };
+    if names.is_empty() {
+        return Some(format!("another path: {place} is empty"));
+    }
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    Some(format!("one of those in {place}: {}{more}", names[..names.len().min(SHOWN)].join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_choice_of_a_list_is_found() {
+        let found = |message: &str| of_choices(message);
+        assert_eq!(found("unknown variant `lineer`, expected one of `linear`, `cosine`").as_deref(), Some("`linear`"));
+        assert_eq!(found("a: unknown field `stepps`, expected `steps` or `seed` in x").as_deref(), Some("`steps`"));
+        assert_eq!(found("unknown field `q`, there are no fields"), None);
+        assert_eq!(found("another error"), None);
+    }
+
+    #[test]
+    fn names_beside_a_missing_path_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        assert!(beside(&at.join("x.csv")).unwrap().ends_with("is empty"));
+        for name in ["Pets.csv", "houses.csv", ".hidden"] {
+            std::fs::write(at.join(name), "").unwrap();
+        }
+        assert_eq!(beside(&at.join("pets.cvs")), Some(format!("`{}`", at.join("Pets.csv").display())));
+        let listed = beside(&at.join("qqqqqqqqq/deep.csv")).unwrap();
+        assert!(listed.starts_with("one of those in ") && listed.ends_with(": Pets.csv, houses.csv"), "{listed}");
+        assert!(beside(&at.join("houses.csv/x")).unwrap().ends_with("which is a file"));
+    }
+}
