@@ -38,7 +38,9 @@ pub mod pairs;
 pub mod products;
 pub mod real;
 pub mod simd;
+pub mod spherical;
 pub mod state;
 pub mod theory;
+pub mod transform;
 
 pub use error::{Error, Result};

@@ -238,6 +238,20 @@ pub fn sigmoid<T: Real>(u: T) -> T {
     if u >= T::zero() { T::one() / (T::one() + e) } else { tail }
 }
 
+/// The stand-in for `e^u` that grows linearly: `s(u) = 1 + u` for `u ≥ 0`, `1/(1 − u)` below, so that `s(−u) = 1/s(u)`; 0 at −∞.
+/// Prieto et al., Grokking at the Edge of Numerical Stability (arXiv 2501.04697).
+#[inline(always)]
+pub fn linear_exp<T: Real>(u: T) -> T {
+    let away = T::one() + u.abs();
+    if u >= T::zero() { away } else { T::one() / away }
+}
+
+/// `ln s(u) = sign(u) ln(1 + |u|)` of [`linear_exp`], with slope `1/(1 + |u|)` everywhere, also at 0.
+pub fn ln_linear_exp<T: Real>(u: T) -> T {
+    let far = u.abs().ln_1p();
+    if u >= T::zero() { far } else { -far }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,6 +165,22 @@ kernel! {
     sigmoid_add(out: &mut [T], x: &[T], keep: &[T], scale: T, shift: T, weight: T)
 }
 kernel! {
+    /// `unit · Σ_j s(scale · x_j + shift)`, `s` of [`crate::real::linear_exp`].
+    sum_linear_exp(x: &[T], scale: T, shift: T, unit: T) -> T
+}
+kernel! {
+    /// `out_j += weight · s'(scale · x_j + shift)`, `s` of [`crate::real::linear_exp`].
+    linear_exp_slope_add(out: &mut [T], x: &[T], scale: T, shift: T, weight: T)
+}
+kernel! {
+    /// `(Σ_j k_j (x_j − centre), Σ_j k_j (x_j − centre)²)`; `keep` as in [`softplus_sums`].
+    centred_sums(x: &[T], keep: &[T], centre: T) -> (T, T)
+}
+kernel! {
+    /// `out_j += k_j (slope · (x_j − centre) + weight)`; `keep` as in [`softplus_sums`].
+    centred_add(out: &mut [T], x: &[T], keep: &[T], centre: T, slope: T, weight: T)
+}
+kernel! {
     /// `keep_j = 1` where `(classes_j == class) == same`, else 0.
     keep_class(keep: &mut [T], classes: &[u32], class: u32, same: bool)
 }
@@ -183,7 +199,7 @@ kernel! {
 
 mod body {
     use super::LANES;
-    use crate::real::Real;
+    use crate::real::{Real, linear_exp};
 
     #[inline(always)]
     fn reduce<T: Real>(lanes: [T; LANES]) -> T {
@@ -460,6 +476,81 @@ mod body {
     }
 
     #[inline(always)]
+    pub(super) fn sum_linear_exp<T: Real, const FMA: bool>(x: &[T], scale: T, shift: T, unit: T) -> T {
+        let mut lanes = [T::zero(); LANES];
+        let chunks = x.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for k in 0..LANES {
+                lanes[k] = linear_exp(chunk[k].madd::<FMA>(scale, shift)).madd::<FMA>(unit, lanes[k]);
+            }
+        }
+        for k in 0..rest.len() {
+            lanes[k] = linear_exp(rest[k].madd::<FMA>(scale, shift)).madd::<FMA>(unit, lanes[k]);
+        }
+        reduce(lanes)
+    }
+
+    #[inline(always)]
+    pub(super) fn linear_exp_slope_add<T: Real, const FMA: bool>(
+        out: &mut [T],
+        x: &[T],
+        scale: T,
+        shift: T,
+        weight: T,
+    ) {
+        for (o, x) in out.iter_mut().zip(x) {
+            let u = x.madd::<FMA>(scale, shift);
+            let inverse = T::one() / (T::one() + if u > T::zero() { T::zero() } else { -u });
+            *o = weight.madd::<FMA>(inverse * inverse, *o);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn centred_sums<T: Real, const FMA: bool>(x: &[T], keep: &[T], centre: T) -> (T, T) {
+        let (mut first, mut second) = ([T::zero(); LANES], [T::zero(); LANES]);
+        let n = x.len();
+        for start in (0..n - n % LANES).step_by(LANES) {
+            let chunk = &x[start..start + LANES];
+            let mut weight = [T::one(); LANES];
+            if !keep.is_empty() {
+                weight.copy_from_slice(&keep[start..start + LANES]);
+            }
+            for k in 0..LANES {
+                let away = chunk[k] - centre;
+                first[k] = weight[k].madd::<FMA>(away, first[k]);
+                second[k] = (weight[k] * away).madd::<FMA>(away, second[k]);
+            }
+        }
+        for at in n - n % LANES..n {
+            let (away, weight) = (x[at] - centre, if keep.is_empty() { T::one() } else { keep[at] });
+            first[at % LANES] += weight * away;
+            second[at % LANES] += weight * away * away;
+        }
+        (reduce(first), reduce(second))
+    }
+
+    #[inline(always)]
+    pub(super) fn centred_add<T: Real, const FMA: bool>(
+        out: &mut [T],
+        x: &[T],
+        keep: &[T],
+        centre: T,
+        slope: T,
+        weight: T,
+    ) {
+        if keep.is_empty() {
+            for (o, x) in out.iter_mut().zip(x) {
+                *o += (*x - centre).madd::<FMA>(slope, weight);
+            }
+        } else {
+            for ((o, x), k) in out.iter_mut().zip(x).zip(keep) {
+                *o = (*x - centre).madd::<FMA>(slope, weight).madd::<FMA>(*k, *o);
+            }
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn keep_class<T: Real, const FMA: bool>(keep: &mut [T], classes: &[u32], class: u32, same: bool) {
         let (hit, miss) = if same { (T::one(), T::zero()) } else { (T::zero(), T::one()) };
         for (k, c) in keep.iter_mut().zip(classes) {
@@ -538,6 +629,32 @@ mod tests {
         }
         let kept = softplus_sums(&x, &vec![0.0; x.len()], 1.0, 0.0);
         assert_eq!(kept, (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn linear_exponentials_and_centred_sums_at_every_length() {
+        for n in [1, 5, 32, 33, 100] {
+            let x: Vec<f64> = numbers(n).into_iter().map(f64::from).collect();
+            let exact: f64 =
+                x.iter().map(|v| -2.0 * v + 0.5).map(|u| if u < 0.0 { 1.0 / (1.0 - u) } else { 1.0 + u }).sum();
+            assert!((sum_linear_exp(&x, -2.0, 0.5, 3.0) - 3.0 * exact).abs() <= 1e-13 * exact);
+            let mut slope = vec![1.0; n];
+            linear_exp_slope_add(&mut slope, &x, -2.0, 0.5, 3.0);
+            for (s, v) in slope.iter().zip(&x) {
+                let u = -2.0 * v + 0.5;
+                let exact = if u < 0.0 { (1.0 - u).powi(-2) } else { 1.0 };
+                assert!((s - 1.0 - 3.0 * exact).abs() < 1e-14, "{u}");
+            }
+            let keep: Vec<f64> = (0..n).map(|k| f64::from(u32::from(k % 3 != 1))).collect();
+            let (first, second) = centred_sums(&x, &keep, 0.25);
+            let away = || x.iter().zip(&keep).filter(|(_, k)| **k != 0.0).map(|(x, _)| x - 0.25);
+            assert!((first - away().sum::<f64>()).abs() < 1e-11);
+            assert!((second - away().map(|a| a * a).sum::<f64>()).abs() < 1e-10);
+            let mut out = vec![1.0; n];
+            centred_add(&mut out, &x, &keep, 0.25, 2.0, -0.5);
+            assert!((0..n).all(|j| (out[j] - 1.0 - keep[j] * (2.0 * (x[j] - 0.25) - 0.5)).abs() < 1e-14));
+            assert_eq!(centred_sums(&vec![0.1f32; n], &[], 0.1), (0.0, 0.0));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::mask::{Lines, mask, masked};
 use super::matrix::{Buffers, Matrix};
-use super::sweep::{TensorSweep, at_row, blocks, mapped};
+use super::sweep::{TensorSweep, at_row, blocks, linear_exp, mapped};
 use burn::tensor::{Tensor, TensorData};
 use keener::Result;
 use keener::engine::{Argument, Map, PerLine, Reduce, Term};
@@ -158,6 +158,26 @@ impl TensorSweep {
                     h.through(expect, e.times(a.times(p)));
                 }
                 h.through(&s.argument, scale.times(through));
+            }
+            Reduce::LogSumLinear => {
+                let u = lines(&s.argument.shift).plus(scale.times(x));
+                let weight = term.weight.iter().zip(&term.stat.values).map(|(w, v)| match *v == f32::NEG_INFINITY {
+                    true => 0.0,
+                    false => w * (-v).exp(),
+                });
+                let part = each(weight.collect()).times(scale.times(linear_exp(u).1));
+                h.through(&s.argument, masked(part, &keep, 0.0));
+            }
+            Reduce::Moments => {
+                let spread = |row: usize| term.expectation_weight.get(row).copied().unwrap_or_default();
+                let rows = 0..term.weight.len();
+                let share = |row: usize| 1.0 / term.stat.slope[row].max(1.0);
+                let slope = rows.clone().map(|row| 2.0 * spread(row) * share(row)).collect();
+                let constant = rows.clone().map(|row| term.weight[row] * share(row)).collect();
+                let away = rows.map(|row| s.argument.shift.at(row) - term.stat.values[row]).collect();
+                let u = each(away).plus(scale.times(x));
+                let part = scale.times(each(constant).plus(each(slope).times(u)));
+                h.through(&s.argument, masked(part, &keep, 0.0));
             }
             Reduce::Sum { map, .. } => {
                 if matches!(map, Map::One | Map::Positive) {

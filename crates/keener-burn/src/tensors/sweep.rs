@@ -72,13 +72,23 @@ pub(super) fn mapped(map: Map, u: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
     }
 }
 
+/// `s(u)`, the exponential that grows linearly, and its slope.
+pub(super) fn linear_exp(u: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let below = u.clone().lower_scalar(0.0);
+    let away = u.abs() + 1.0;
+    let inverse = away.clone().recip();
+    let slope = (inverse.clone() * inverse.clone()).mask_fill(below.clone().bool_not(), 1.0);
+    (away.mask_where(below, inverse), slope)
+}
+
 /// `scale · s + shift` of a complete row.
 pub(super) fn at_row(argument: &Argument<f32>, row: usize, x: &[f32]) -> Vec<f32> {
     let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
     x.iter().map(|x| scale * x + shift).collect()
 }
 
-/// Running state of a line.
+/// Running state of a line: peak, relative sum and expectation of a log-sum-exp; peak and relative sum of a linear one; mean, count
+/// and squares of moments.
 #[derive(Clone, Copy)]
 struct Line {
     peak: f64,
@@ -181,6 +191,69 @@ impl TensorSweep {
                 line.expected = line.expected * a + f64::from(found[2 * width + k]) * b;
             }
             line.peak = top;
+        }
+        Ok(())
+    }
+
+    /// `ln Σ s(u)` of rows, relative to the largest `s` of the tile.
+    fn fold_linear(
+        &self,
+        s: &Statistic<f32>,
+        r: &Range<usize>,
+        c: &Range<usize>,
+        x: Tensor<2>,
+        lines: &mut [Line],
+    ) -> Result<()> {
+        let numbers = |values| Lines::of(values, s.axis, r, c, &self.device);
+        let keep = mask(&s.set, s.axis, r, c, &x);
+        let u = numbers(&s.argument.shift).plus(numbers(&s.argument.scale).times(x));
+        let peak = masked(u.clone(), &keep, f32::NEG_INFINITY).max_dim(1).clamp_min(f32::MIN);
+        let unit = linear_exp(peak.clone() * -1.0).0;
+        let sum = (masked(linear_exp(u).0, &keep, 0.0) * unit).sum_dim(1);
+        let found = to_host(Tensor::cat(vec![peak.reshape([1, -1]), sum.reshape([1, -1])], 0))?;
+        for (k, line) in lines[r.clone()].iter_mut().enumerate() {
+            let (peak, sum) = (f64::from(found[k]), f64::from(found[r.len() + k]));
+            if sum > 0.0 {
+                let top = line.peak.max(peak);
+                let relative = |peak: f64| keener::real::linear_exp(peak) * keener::real::linear_exp(-top);
+                line.sum = line.sum * relative(line.peak) + sum * relative(peak);
+                line.peak = top;
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean and squares of rows, about the tile's own mean.
+    fn fold_moments(
+        &self,
+        s: &Statistic<f32>,
+        r: &Range<usize>,
+        c: &Range<usize>,
+        x: Tensor<2>,
+        lines: &mut [Line],
+    ) -> Result<()> {
+        let keep = mask(&s.set, s.axis, r, c, &x);
+        let sum = |t: Tensor<2>| masked(t, &keep, 0.0).sum_dim(1);
+        let count = sum(x.ones_like());
+        let first = x.clone().slice([0..r.len(), 0..1]);
+        let centre = first.clone() + sum(x.clone() - first) / count.clone().clamp_min(1.0);
+        let away = x - centre.clone();
+        let parts = [count, centre, sum(away.clone()), sum(away.powi_scalar(2))].map(|t| t.reshape([1, -1]));
+        let found = to_host(Tensor::cat(parts.to_vec(), 0))?;
+        let n = r.len();
+        for (k, line) in lines[r.clone()].iter_mut().enumerate() {
+            let at = |part: usize| f64::from(found[part * n + k]);
+            let (count, centre, rest, squares) = (at(0), at(1), at(2), at(3));
+            if count > 0.0 {
+                let row = r.start + k;
+                let (scale, shift) = (f64::from(s.argument.scale.at(row)), f64::from(s.argument.shift.at(row)));
+                let mean = scale * (centre + rest / count) + shift;
+                let squares = scale * scale * (squares - rest * rest / count).max(0.0);
+                let (total, delta) = (line.sum + count, mean - line.peak);
+                line.expected += squares + delta * delta * (line.sum * count / total);
+                line.peak += delta * (count / total);
+                line.sum = total;
+            }
         }
         Ok(())
     }
@@ -289,8 +362,12 @@ impl TensorSweep {
         }
         let Some(first) = used.first().map(|m| &self.matrices[*m]) else { return Ok(Vec::new()) };
         let length = |s: &Statistic<f32>| if s.axis == Axis::Rows { first.rows } else { first.cols };
-        let start = Line { peak: f64::NEG_INFINITY, sum: 0.0, expected: 0.0 };
-        let mut lines: Vec<Vec<Line>> = wanted.iter().map(|s| vec![start; length(s)]).collect();
+        let start = |s: &Statistic<f32>| Line {
+            peak: if matches!(s.reduce, Reduce::Moments) { 0.0 } else { f64::NEG_INFINITY },
+            sum: 0.0,
+            expected: 0.0,
+        };
+        let mut lines: Vec<Vec<Line>> = wanted.iter().map(|s| vec![start(s); length(s)]).collect();
         let mut sums: Vec<[Vec<f64>; 3]> =
             wanted.iter().map(|s| std::array::from_fn(|_| vec![0.0; length(s)])).collect();
         for r in blocks(first.rows, self.tile.rows) {
@@ -300,6 +377,12 @@ impl TensorSweep {
                 for (k, s) in wanted.iter().enumerate() {
                     match s.reduce {
                         Reduce::LogSumExp { .. } => self.fold_lse(s, &r, &c, &tiles, &mut lines[k])?,
+                        Reduce::LogSumLinear => {
+                            self.fold_linear(s, &r, &c, Self::seen(&tiles, &s.argument), &mut lines[k])?;
+                        }
+                        Reduce::Moments => {
+                            self.fold_moments(s, &r, &c, Self::seen(&tiles, &s.argument), &mut lines[k])?;
+                        }
                         _ => self.fold_sum(s, &r, &c, Self::seen(&tiles, &s.argument), &mut sums[k])?,
                     }
                 }
@@ -321,6 +404,22 @@ impl TensorSweep {
                         lines.iter().map(|l| if l.sum > 0.0 { (l.expected / l.sum) as f32 } else { 0.0 }).collect()
                     }
                 },
+                ..Stat::default()
+            },
+            Reduce::LogSumLinear => Stat {
+                values: lines
+                    .iter()
+                    .map(|l| match l.sum > 0.0 {
+                        true => (keener::real::ln_linear_exp(l.peak) + l.sum.ln()) as f32,
+                        false => f32::NEG_INFINITY,
+                    })
+                    .collect(),
+                ..Stat::default()
+            },
+            Reduce::Moments => Stat {
+                values: lines.iter().map(|l| l.peak as f32).collect(),
+                expectation: lines.iter().map(|l| (l.expected / l.sum.max(1.0)) as f32).collect(),
+                slope: lines.iter().map(|l| l.sum as f32).collect(),
                 ..Stat::default()
             },
             Reduce::Sum { moments, .. } => {

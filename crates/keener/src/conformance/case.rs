@@ -156,6 +156,20 @@ impl Case {
         value.as_f64().ok_or_else(|| Error::parameter(name, value, "a number"))
     }
 
+    /// The number `name` among the parameters, or `default`.
+    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
+        if self.params.contains_key(name) { self.number(name) } else { Ok(default) }
+    }
+
+    /// The text `name` among the parameters, or `default`.
+    pub(super) fn text_or<'a>(&'a self, name: &str, default: &'a str) -> Result<&'a str> {
+        match self.params.get(name) {
+            None => Ok(default),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(Error::parameter(name, other, "a text")),
+        }
+    }
+
     /// The parameters with some of them under other names.
     pub(super) fn renamed(&self, names: &[(&str, &str)]) -> Map<String, Value> {
         let name =

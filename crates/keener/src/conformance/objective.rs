@@ -11,7 +11,7 @@
 //! | `candidates`, `weights`, `text` | `[N, d]` | the candidates |
 //! | `view_a`, `view_b` | `[B, d]` | queries and candidates; for objectives over the pairs of a batch, one below the other, rows `i` of the same label |
 //! | `queries_adv`, `embeddings_adv` | `[B, d]` | the second version of the queries |
-//! | `scores`, `cosines` | `[B, N]` | scores given |
+//! | `scores`, `logits`, `cosines` | `[B, N]` | scores given |
 //! | `scores_adv` | `[B, N]` | the second version of given scores |
 //! | `bias` | `[N]` | added to the scores of each candidate |
 //! | `targets`, `labels` | `[B]` | class of each row |
@@ -64,6 +64,7 @@ const ROLES: &[(&str, Role)] = &[
     ("queries_adv", Role::Second),
     ("embeddings_adv", Role::Second),
     ("scores", Role::Given),
+    ("logits", Role::Given),
     ("cosines", Role::Given),
     ("scores_adv", Role::SecondGiven),
     ("bias", Role::Bias),

@@ -435,6 +435,41 @@ fn row_derivative<T: Real>(
                     h,
                 );
             }
+            (Reduce::LogSumLinear, Axis::Rows) => {
+                let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
+                let (value, weight) = (term.stat.values[row], term.weight[row] * scale);
+                if value == T::neg_infinity() || weight == T::zero() {
+                    continue;
+                }
+                let Some(x) = visible(&statistic.set, row, start, x, scale, &mut s.keep, &mut s.masked) else {
+                    continue;
+                };
+                for (matrix, sign) in parts.iter().flatten() {
+                    simd::linear_exp_slope_add(h.of(*matrix), x, scale, shift, *sign * weight * (-value).exp());
+                }
+            }
+            (Reduce::Moments, Axis::Rows) => {
+                let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
+                let (weight, spread) =
+                    (term.weight[row], term.expectation_weight.get(row).copied().unwrap_or_default());
+                if (weight == T::zero() && spread == T::zero())
+                    || scale == T::zero()
+                    || term.stat.slope[row] == T::zero()
+                {
+                    continue;
+                }
+                let keep: &[T] = match kept(&statistic.set, row, start, x, &mut s.keep) {
+                    Some(false) => continue,
+                    Some(true) => &[],
+                    None => &s.keep[..x.len()],
+                };
+                let share = scale / term.stat.slope[row];
+                let centre = (term.stat.values[row] - shift) / scale;
+                for (matrix, sign) in parts.iter().flatten() {
+                    let slope = *sign * share * scale * (spread + spread);
+                    simd::centred_add(h.of(*matrix), x, keep, centre, slope, *sign * share * weight);
+                }
+            }
             (Reduce::Sum { map, .. }, Axis::Rows) => {
                 let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
                 let weight = term.weight[row] * scale;

@@ -30,4 +30,5 @@ pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, ex
 pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome, Parameter, Scorer, Slot, Sweep};
 pub use schedule::{Choice, Schedule, Shape, Tiling, choose, price, tiling};
 pub use set::{Conditions, Excluded, NONE, Set};
+pub(crate) use state::insert;
 pub use statistic::{Argument, Axis, Map, PerLine, Reduce, Sparse, Stat, Statistic, Term};

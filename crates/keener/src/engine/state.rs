@@ -1,14 +1,39 @@
 //! Running states of statistics, and their fixed order of merging.
 
 use super::statistic::{Axis, PerLine, Reduce, Stat, Statistic};
-use crate::real::Real;
+use crate::real::{Real, linear_exp, ln_linear_exp};
 
 /// Running state of one statistic.
 pub(crate) enum State<T> {
-    LogSumExp { peak: Vec<T>, sum: Vec<f64>, expected: Vec<f64> },
-    Sum { value: Vec<f64>, slope: Vec<f64>, moment: Vec<f64> },
-    Top { k: usize, values: Vec<T>, columns: Vec<u32> },
-    Gather { found: Vec<(usize, T)> },
+    LogSumExp {
+        peak: Vec<T>,
+        sum: Vec<f64>,
+        expected: Vec<f64>,
+    },
+    /// `peak` is the largest `u`, `sum` relative to its `s`.
+    LogSumLinear {
+        peak: Vec<T>,
+        sum: Vec<f64>,
+    },
+    /// `square` is the sum of squared distances from the mean.
+    Moments {
+        count: Vec<f64>,
+        mean: Vec<f64>,
+        square: Vec<f64>,
+    },
+    Sum {
+        value: Vec<f64>,
+        slope: Vec<f64>,
+        moment: Vec<f64>,
+    },
+    Top {
+        k: usize,
+        values: Vec<T>,
+        columns: Vec<u32>,
+    },
+    Gather {
+        found: Vec<(usize, T)>,
+    },
 }
 
 impl<T: Real> State<T> {
@@ -19,6 +44,10 @@ impl<T: Real> State<T> {
                 sum: vec![0.0; lines],
                 expected: vec![0.0; if expect.is_some() { lines } else { 0 }],
             },
+            Reduce::LogSumLinear => Self::LogSumLinear { peak: vec![T::neg_infinity(); lines], sum: vec![0.0; lines] },
+            Reduce::Moments => {
+                Self::Moments { count: vec![0.0; lines], mean: vec![0.0; lines], square: vec![0.0; lines] }
+            }
             Reduce::Sum { moments, .. } => {
                 let extra = if *moments { lines } else { 0 };
                 Self::Sum { value: vec![0.0; lines], slope: vec![0.0; extra], moment: vec![0.0; extra] }
@@ -48,6 +77,17 @@ impl<T: Real> State<T> {
                         expected[line] = expected[line] * a + expected2[line] * b;
                     }
                     peak[line] = top;
+                }
+            }
+            (Self::LogSumLinear { peak, sum }, Self::LogSumLinear { peak: peak2, sum: sum2 }) => {
+                for line in 0..peak.len() {
+                    add_linear(&mut peak[line], &mut sum[line], peak2[line], sum2[line]);
+                }
+            }
+            (Self::Moments { count, mean, square }, Self::Moments { count: count2, mean: mean2, square: square2 }) => {
+                for line in 0..count.len() {
+                    let into = (&mut count[line], &mut mean[line], &mut square[line]);
+                    add_moments(into, (count2[line], mean2[line], square2[line]));
                 }
             }
             (Self::Sum { value, slope, moment }, Self::Sum { value: v2, slope: s2, moment: m2 }) => {
@@ -80,6 +120,20 @@ impl<T: Real> State<T> {
                     }
                 }
             }
+            Self::LogSumLinear { peak, sum } => {
+                for (line, (peak, sum)) in peak.iter().zip(&sum).enumerate() {
+                    let value = if *sum > 0.0 { ln_linear_exp(peak.f64()) + sum.ln() } else { f64::NEG_INFINITY };
+                    into.values[first_line + line] = T::of(value);
+                }
+            }
+            Self::Moments { count, mean, square } => {
+                for (line, (count, mean)) in count.iter().zip(&mean).enumerate() {
+                    let at = first_line + line;
+                    into.values[at] = T::of(*mean);
+                    into.expectation[at] = T::of(square[line] / count.max(1.0));
+                    into.slope[at] = T::of(*count);
+                }
+            }
             Self::Sum { value, slope, moment } => {
                 for (line, v) in value.iter().enumerate() {
                     into.values[first_line + line] = T::of(*v);
@@ -100,6 +154,33 @@ impl<T: Real> State<T> {
             }
         }
     }
+}
+
+/// Adds `more · s(top)` to `sum · s(peak)`, relative to the larger of the two.
+pub(crate) fn add_linear<T: Real>(peak: &mut T, sum: &mut f64, top: T, more: f64) {
+    if top == T::neg_infinity() {
+        return;
+    }
+    if top > *peak {
+        *sum *= linear_exp(peak.f64()) * linear_exp(-top.f64());
+        *peak = top;
+        *sum += more;
+    } else {
+        *sum += more * (linear_exp(top.f64()) * linear_exp(-peak.f64()));
+    }
+}
+
+/// Merges count, mean and sum of squared distances of two sets.
+pub(crate) fn add_moments(into: (&mut f64, &mut f64, &mut f64), (n, m, s): (f64, f64, f64)) {
+    let (count, mean, square) = into;
+    if n == 0.0 {
+        return;
+    }
+    let total = *count + n;
+    let delta = m - *mean;
+    *square += s + delta * delta * (*count * n / total);
+    *mean += delta * (n / total);
+    *count = total;
 }
 
 /// Keeps a descending list; of equal values the one that came first (the lower column) stays ahead.
@@ -128,6 +209,10 @@ pub(crate) fn empty<T: Real>(statistic: &Statistic<T>, rows: usize, cols: usize)
             expectation: zeros(if expect.is_some() { lines } else { 0 }),
             ..Stat::default()
         },
+        Reduce::LogSumLinear => Stat { values: vec![T::neg_infinity(); lines], ..Stat::default() },
+        Reduce::Moments => {
+            Stat { values: zeros(lines), expectation: zeros(lines), slope: zeros(lines), ..Stat::default() }
+        }
         Reduce::Sum { moments, .. } => {
             let extra = if *moments { lines } else { 0 };
             Stat { values: zeros(lines), slope: zeros(extra), moment: zeros(extra), ..Stat::default() }

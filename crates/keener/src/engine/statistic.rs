@@ -111,6 +111,13 @@ pub enum Reduce<T> {
         /// The argument whose expectation is wanted.
         expect: Option<Argument<T>>,
     },
+    /// `ln Σ s(u)` with [`s`](crate::real::linear_exp) in the place of the exponential; −∞ over the empty set. Not shift invariant.
+    /// Never overflows: sums are relative to the largest `s`. Rows only.
+    LogSumLinear,
+    /// The mean of `u` in `values`, its population variance in `expectation`, the number of entries in `slope`; all 0 over the
+    /// empty set. Tiles are centred about their own mean and merged (Chan, Golub & LeVeque, 1979), so that a far mean costs no
+    /// digits, and equal entries have variance 0 exactly. Rows only.
+    Moments,
     /// `Σ φ(u)`, and with `moments` also `Σ φ'(u)` and `Σ φ'(u) s`.
     Sum {
         /// The function φ.
@@ -156,6 +163,16 @@ impl<T: num_traits::Float> Statistic<T> {
     /// Row-wise log-sum-exp, with the expectation of `expect` under its softmax.
     pub fn log_sum_exp_expecting(argument: Argument<T>, set: Set<T>, expect: Argument<T>) -> Self {
         Self::rows(argument, set, Reduce::LogSumExp { expect: Some(expect) })
+    }
+
+    /// Row-wise `ln Σ s(u)`.
+    pub fn log_sum_linear(argument: Argument<T>, set: Set<T>) -> Self {
+        Self::rows(argument, set, Reduce::LogSumLinear)
+    }
+
+    /// Row-wise mean and variance.
+    pub fn moments(argument: Argument<T>, set: Set<T>) -> Self {
+        Self::rows(argument, set, Reduce::Moments)
     }
 
     /// Row-wise `Σ φ(u)`.
@@ -280,9 +297,9 @@ impl Sparse {
 pub struct Stat<T> {
     /// One a line; `k` a row for top-k (row-major); one an entry for gather.
     pub values: Vec<T>,
-    /// Expectation under the softmax, one a line, if asked for.
+    /// Expectation under the softmax, one a line, if asked for; the variance of moments.
     pub expectation: Vec<T>,
-    /// `Σ φ'(u)`, one a line, if asked for; the tally of a rule.
+    /// `Σ φ'(u)`, one a line, if asked for; the tally of a rule; the entries of moments.
     pub slope: Vec<T>,
     /// `Σ φ'(u) s`, one a line, if asked for.
     pub moment: Vec<T>,

@@ -8,10 +8,10 @@ use super::masks::{kept, kept_for_columns, leaves_out_one, map_entry, map_sums, 
 use super::matrix::Bound;
 use super::schedule::Geometry;
 use super::set::{Meets, within};
-use super::state::{State, empty, insert};
+use super::state::{State, add_linear, add_moments, empty, insert};
 use super::statistic::{Axis, Reduce, Stat, Statistic};
 use super::tiles::{Scratch, Store, Tiles, for_each_panel};
-use crate::real::Real;
+use crate::real::{Real, linear_exp};
 use crate::simd;
 
 /// Computes statistics that share a shape in one sweep.
@@ -120,6 +120,33 @@ fn row_step<T: Real>(
                     expected[line] += a.f64() * weighted.f64() + b.f64() * e.f64();
                 }
             }
+        }
+        (State::LogSumLinear { peak, sum }, Reduce::LogSumLinear) => {
+            let Some(x) = visible(&statistic.set, row, start, x, scale, &mut s.keep, &mut s.masked) else { return };
+            let top = simd::max_scaled(x, scale) + shift;
+            if top != T::neg_infinity() {
+                let part = simd::sum_linear_exp(x, scale, shift, linear_exp(-top));
+                add_linear(&mut peak[line], &mut sum[line], top, part.f64());
+            }
+        }
+        (State::Moments { count, mean, square }, Reduce::Moments) => {
+            let keep: &[T] = match kept(&statistic.set, row, start, x, &mut s.keep) {
+                Some(false) => return,
+                Some(true) => &[],
+                None => &s.keep[..x.len()],
+            };
+            let n = if keep.is_empty() { x.len() as f64 } else { simd::sum(keep).f64() };
+            let first = keep.iter().position(|k| *k != T::zero()).unwrap_or(0);
+            if n == 0.0 {
+                return;
+            }
+            // About the first entry to find the mean, about the mean to find the spread.
+            let centre = T::of(x[first].f64() + simd::centred_sums(x, keep, x[first]).0.f64() / n);
+            let (rest, squares) = simd::centred_sums(x, keep, centre);
+            let (a, rest) = (scale.f64(), rest.f64());
+            let part =
+                (n, a * (centre.f64() + rest / n) + shift.f64(), a * a * (squares.f64() - rest * rest / n).max(0.0));
+            add_moments((&mut count[line], &mut mean[line], &mut square[line]), part);
         }
         (State::Sum { value, slope, moment }, Reduce::Sum { map, .. }) => {
             let keep: &[T] = match kept(&statistic.set, row, start, x, &mut s.keep) {

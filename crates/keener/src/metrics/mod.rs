@@ -13,12 +13,14 @@
 //! | do embeddings find others of their class | [`retrieval`] |
 //! | what does a classifier without training read from embeddings | [`neighbours`] |
 //! | how are embeddings spread | [`embedding`] |
+//! | has training stalled for numerical reasons | [`collapse`] |
 //! | which negatives receive the gradient of a contrastive objective | [`hardness`] |
 //! | is the difference between two methods more than chance | [`resampling`] |
 //! | what do embeddings look like | [`projection`] |
 
 pub mod calibration;
 pub mod classification;
+pub mod collapse;
 pub mod embedding;
 pub mod hardness;
 pub mod neighbours;

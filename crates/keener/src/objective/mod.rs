@@ -24,6 +24,8 @@ mod proxy_anchor;
 mod siglip;
 mod simple_contrastive;
 mod softmax_cross_entropy;
+mod spherical;
+mod stablemax;
 mod supervised_contrastive;
 mod symmetric_info_nce;
 mod tcm;
@@ -49,6 +51,8 @@ pub use registry::{
 pub use siglip::SigLip;
 pub use simple_contrastive::{HardSimpleContrastive, SimpleContrastive};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
+pub use spherical::{SphericalSoftmax, TaylorSoftmax, ZLoss};
+pub use stablemax::{StableMax, stablemax};
 pub use sum::Sum;
 pub use supervised_contrastive::SupervisedContrastive;
 pub use symmetric_info_nce::SymmetricInfoNce;

@@ -6,7 +6,9 @@ mod embedding;
 mod hardness;
 mod madacos;
 mod matching;
+mod numerics;
 mod prototypes;
+mod spherical;
 mod unpg;
 
 use super::case::Case;
@@ -22,6 +24,7 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("clip_loss", clip::clip_loss),
     ("contrastive_loss", contrastive::contrastive_loss),
     ("gem_pool", matching::gem_pool),
+    ("factored_train", spherical::factored_train),
     ("hard_contrastive_loss", contrastive::hard_contrastive_loss),
     ("hard_simple_contrastive_loss", contrastive::hard_simple_contrastive_loss),
     ("hardness_weights", hardness::hardness_weights),
@@ -30,7 +33,12 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("madacos", madacos::madacos),
     ("madacos_head", madacos::madacos_head),
     ("normalized_softmax", prototypes::normalized_softmax),
+    ("nlm_alignment", numerics::nlm_alignment),
+    ("orthogonal_gradient", numerics::orthogonal_gradient),
     ("pair_similarities", unpg::pair_similarities),
+    ("softmax_collapse", numerics::softmax_collapse),
+    ("spherical_from_stats", spherical::spherical_from_stats),
+    ("stablemax", numerics::stablemax),
     ("tcm_loss", |case| objective::perform(case, "tcm", case.params.clone())),
     ("tolerance", embedding::tolerance),
     ("trades_loss", |case| objective::perform(case, "trades", case.params.clone())),
