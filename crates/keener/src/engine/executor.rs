@@ -16,7 +16,8 @@ use crate::state::Update;
 pub struct Options {
     /// A schedule to insist on; otherwise the planner chooses.
     pub schedule: Option<Schedule>,
-    /// Budget in bytes for what is held beyond inputs and gradients. Default 512 MiB.
+    /// Budget in bytes for what is held beyond inputs and gradients. Default [`crate::budget::engine`]: 512 MiB unless the
+    /// program says otherwise.
     pub memory: usize,
     /// Refuse NaN and infinities in the inputs (default). Switch off only where the caller has checked.
     pub check_finite: bool,
@@ -28,7 +29,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { schedule: None, memory: 512 << 20, check_finite: true, candidates: true, queries: true }
+        Self { schedule: None, memory: crate::budget::engine(), check_finite: true, candidates: true, queries: true }
     }
 }
 
