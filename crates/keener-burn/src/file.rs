@@ -6,28 +6,10 @@ use burn::tensor::Device;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Named numbers with a shape, and one JSON header.
 pub(crate) type Named = Vec<(String, Vec<usize>, Vec<f32>)>;
-
-/// Writes `bytes` beside `path` and renames: a reader sees the old file or the new one, never half of one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part: PathBuf = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&part);
-        Error::io(path, e)
-    })
-}
 
 /// Writes tensors of `f32` with a header under `key`.
 pub(crate) fn write<H: Serialize>(path: &Path, key: &str, header: &H, named: &Named) -> Result<()> {
@@ -44,7 +26,7 @@ pub(crate) fn write<H: Serialize>(path: &Path, key: &str, header: &H, named: &Na
     let header = serde_json::to_string(header).map_err(|e| unwritable(e.to_string()))?;
     let metadata = HashMap::from([(key.to_string(), header)]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|e| unwritable(e.to_string()))?;
-    write_atomically(path, &file)
+    keener_run::replace(path, &file).map_err(|e| Error::io(path, e))
 }
 
 /// Reads what [`write`] wrote.

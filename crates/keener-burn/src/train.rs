@@ -10,12 +10,11 @@ use crate::plan::Wiring;
 use crate::sampler::{ATTACKS, Drawn, Sampler, random};
 use crate::supervision::{Supervision, one_hot};
 use burn::tensor::{Device, Tensor, TensorData};
+use keener_run::Stop;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Labelled rows in memory: features `[n, dim]`, row-major, and a class below `classes` for each.
 #[derive(Clone, Copy, Debug)]
@@ -66,28 +65,6 @@ impl<'a> Labelled<'a> {
         let bits = self.features.iter().map(|f| f.to_bits());
         let all = shape.into_iter().chain(self.labels.iter().copied()).chain(bits);
         all.fold(0xcbf2_9ce4_8422_2325_u64, |h, word| (h ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3))
-    }
-}
-
-/// Asks a run to stop after the step it is in; can be set from a signal handler or another thread.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Asks to stop.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was asked for.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl From<Arc<AtomicBool>> for Stop {
-    fn from(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
     }
 }
 

@@ -37,5 +37,5 @@ pub use catalogue::{Recorded, catalogue, recorded};
 pub use findings::{Check, Decision, Fact, Facts, Findings, Plot, Spread, Verdict};
 pub use output::{Files, checks, page, to_json, to_markdown, write};
 pub use reproduction::{Extent, Mode, Reproduction, find, reproductions};
-pub use session::{Done, Progress, Session, Silent};
+pub use session::{Done, Progress, Session, Silent, Stopped};
 pub use units::Units;

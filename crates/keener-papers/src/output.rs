@@ -1,11 +1,11 @@
 //! The files of a run: JSON, Markdown, pictures and the HTML page.
 
 use crate::{Findings, Mode, Reproduction, Verdict, markdown};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keener_report::html::{Block, CalloutKind, Page, Section};
 use keener_report::table::{Cell, Column, Table, Tone};
+use keener_run::Error;
 use serde_json::{Value, json};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What [`write`] has written.
@@ -149,10 +149,10 @@ pub fn page(reproduction: &Reproduction, mode: &Mode, findings: &Findings) -> Pa
 /// # Errors
 /// Where the folder or a file cannot be written.
 pub fn write(reproduction: &Reproduction, mode: &Mode, findings: &Findings, folder: &Path) -> Result<Files> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
     let put = |name: &str, text: String| -> Result<PathBuf> {
         let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        keener_run::replace(&path, text.as_bytes()).map_err(|e| Error::io("write", &path, e))?;
         Ok(path)
     };
     let json = serde_json::to_string_pretty(&to_json(reproduction, mode, findings))? + "\n";
@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::{Check, Decision, Facts, Plot, Spread, reproductions};
     use keener_report::plot::{Lines, lines};
+    use std::fs;
 
     #[test]
     fn every_file_holds_verdict_and_checks() {

@@ -1,7 +1,8 @@
 //! A run in progress: computes units, in parallel, and hands each over as it finishes.
 
 use crate::Units;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use keener_run::Stop;
 use rayon::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::{Mutex, PoisonError};
@@ -41,12 +42,35 @@ pub struct Session<'p> {
     revision: u32,
     units: Units,
     progress: &'p mut dyn Progress,
+    stop: Stop,
 }
+
+/// The run was asked to stop: the unit that would have been next was not begun, those that were finished are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped before this unit")
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 impl<'p> Session<'p> {
     /// A session over a store, for results of one revision of a reproduction.
     pub fn new(revision: u32, units: Units, progress: &'p mut dyn Progress) -> Self {
-        Self { revision, units, progress }
+        Self { revision, units, progress, stop: Stop::default() }
+    }
+
+    /// Finishes the units in hand and begins no other once `stop` is set; [`Session::all`] then fails with [`Stopped`].
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// The store back, and with it the folder, which stays owned until the store is dropped.
+    pub fn into_units(self) -> Units {
+        self.units
     }
 
     /// The results of all `units`, in their order: known ones from the store, the others computed in parallel and stored
@@ -56,7 +80,7 @@ impl<'p> Session<'p> {
     ///
     /// # Errors
     /// The first unit that fails, by name; a result that JSON does not hold (NaN, infinities); a store that cannot be
-    /// written. What finished before stays stored.
+    /// written; [`Stopped`]. What finished before stays stored.
     pub fn all<K, R>(
         &mut self,
         units: &[K],
@@ -68,7 +92,7 @@ impl<'p> Session<'p> {
         R: Serialize + DeserializeOwned + Send,
     {
         self.progress.planned(units.len());
-        let revision = self.revision;
+        let (revision, stop) = (self.revision, &self.stop);
         let shared = Mutex::new((&mut self.units, &mut *self.progress));
         let one = |unit: &K| -> Result<R> {
             let key = serde_json::to_value(unit)?;
@@ -76,6 +100,9 @@ impl<'p> Session<'p> {
                 let store = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 store.0.get(revision, &key).cloned()
             };
+            if known.is_none() && stop.is_set() {
+                bail!(Stopped);
+            }
             let started = Instant::now();
             let (value, fresh) = match known {
                 Some(value) => (value, false),

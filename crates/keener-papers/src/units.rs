@@ -1,15 +1,16 @@
 //! Finished units of work, on disk as they finish.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use keener_run::{Error, Folder, Identity, Log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Name of the file in the out folder.
 const FILE: &str = "units.jsonl";
+/// Name of the file that holds the units of the run before.
+const PREVIOUS: &str = "units.previous.jsonl";
 
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
@@ -21,13 +22,14 @@ struct Line {
 }
 
 /// A store of finished units: `units.jsonl` in the out folder, one JSON object a line
-/// (`{"revision", "unit", "result", "seconds"}`), written in one piece as soon as a unit is done.
+/// (`{"revision", "unit", "result", "seconds"}`), on disk as soon as a unit is done.
 ///
-/// A unit is identified by its description (everything that its result depends on) and the reproduction's revision.
+/// A unit is identified by its description (everything that its result depends on) and the reproduction's revision. The
+/// folder belongs to the store until it is dropped: see [`Folder`].
 #[derive(Debug, Default)]
 pub struct Units {
     known: HashMap<(u32, String), Value>,
-    file: Option<(File, PathBuf)>,
+    stored: Option<(Folder, Log)>,
 }
 
 impl Units {
@@ -39,53 +41,35 @@ impl Units {
     /// A store in `folder` that knows nothing yet; units of an earlier run move to `units.previous.jsonl`.
     ///
     /// # Errors
-    /// Where the folder or the file cannot be written.
+    /// As [`Units::open`].
     pub fn fresh(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        if path.exists() {
-            let aside = folder.join("units.previous.jsonl");
-            fs::rename(&path, &aside)
-                .with_context(|| format!("cannot move {} to {}", path.display(), aside.display()))?;
-        }
-        Self::open(folder, path)
+        Self::open(folder, None, false)
     }
 
-    /// A store in `folder` that knows the units finished there before, if any. A last line that an interrupt cut short is
-    /// removed.
+    /// A store in `folder` that knows the units finished there before, if any.
     ///
     /// # Errors
-    /// Where the folder or the file cannot be read or written; a line before the last that is not a unit.
+    /// As [`Units::open`].
     pub fn resume(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let mut store = Self::open(folder, path)?;
-        for (k, line) in bytes[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            let Ok(line) = serde_json::from_slice::<Line>(line) else {
-                let path = folder.join(FILE);
-                bail!(
-                    "{}, line {}: not a finished unit; remove the line, or run without --resume",
-                    path.display(),
-                    k + 1
-                );
-            };
-            store.known.insert((line.revision, line.unit.to_string()), line.result);
-        }
-        if let Some((file, path)) = store.file.as_ref().filter(|_| whole < bytes.len()) {
-            file.set_len(whole as u64).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(store)
+        Self::open(folder, None, true)
     }
 
-    fn open(folder: &Path, path: PathBuf) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { known: HashMap::new(), file: Some((file, path)) })
+    /// A store in `folder`, for the reproduction `slug` alone where one is given. With `resume` it knows what was finished
+    /// there before; a folder that is missing or empty is begun.
+    ///
+    /// # Errors
+    /// A folder of another reproduction, command or version, or in use by another process; a file that cannot be read or
+    /// written; a line before the last that is not a unit.
+    pub fn open(folder: &Path, slug: Option<&str>, resume: bool) -> Result<Self> {
+        let identity = Identity::new("papers", slug);
+        let nothing = !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        let folder = match resume && !nothing {
+            true => Folder::resume(folder, &identity)?,
+            false => Folder::take(folder, &identity, &[(FILE, PREVIOUS)])?,
+        };
+        let (log, lines) = Log::open(&folder.path().join(FILE), |_: &Line| true)?;
+        let known = lines.into_iter().map(|line| ((line.revision, line.unit.to_string()), line.result)).collect();
+        Ok(Self { known, stored: Some((folder, log)) })
     }
 
     /// Number of units known.
@@ -107,12 +91,10 @@ impl Units {
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn put(&mut self, revision: u32, unit: Value, result: Value, seconds: f64) -> Result<()> {
+    pub fn put(&mut self, revision: u32, unit: Value, result: Value, seconds: f64) -> Result<(), Error> {
         let line = Line { revision, unit, result, seconds };
-        if let Some((file, path)) = &mut self.file {
-            let text = serde_json::to_string(&line)? + "\n";
-            // One write, no buffer of our own: an interrupt cuts at most the last line.
-            file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some((_, log)) = &mut self.stored {
+            log.append(&line)?;
         }
         self.known.insert((revision, line.unit.to_string()), line.result);
         Ok(())
@@ -123,6 +105,7 @@ impl Units {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::fs;
 
     #[test]
     fn what_was_put_is_there_after_resuming_to_the_bit() {
@@ -131,9 +114,11 @@ mod tests {
         let awkward = json!([0.1 + 0.2, 1e-300, 123456.789e10, -0.0]);
         Units::fresh(folder).unwrap().put(1, json!({"seed": 0, "tau": 0.1}), awkward.clone(), 0.5).unwrap();
         let again = Units::resume(folder).unwrap();
+        assert!(Units::resume(folder).is_err(), "one at a time");
         assert_eq!(again.get(1, &json!({"seed": 0, "tau": 0.1})), Some(&awkward));
         assert_eq!(again.get(2, &json!({"seed": 0, "tau": 0.1})), None, "another revision");
         assert_eq!(again.get(1, &json!({"seed": 1, "tau": 0.1})), None, "another unit");
+        drop(again);
         assert!(Units::fresh(folder).unwrap().is_empty());
         assert!(folder.join("units.previous.jsonl").exists());
     }
@@ -145,12 +130,14 @@ mod tests {
         for k in 0..3 {
             units.put(1, json!(k), json!(k * 10), 0.0).unwrap();
         }
+        drop(units);
         let path = folder.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() - 7]).unwrap();
         let mut units = Units::resume(folder.path()).unwrap();
         assert_eq!((units.len(), units.get(1, &json!(2))), (2, None));
         units.put(1, json!(2), json!(21), 0.0).unwrap();
+        drop(units);
         assert_eq!(Units::resume(folder.path()).unwrap().get(1, &json!(2)), Some(&json!(21)));
     }
 

@@ -56,9 +56,17 @@ pub enum CompareError {
         /// The range that is allowed.
         expected: String,
     },
+    /// It was asked to stop. What was finished has been kept.
+    #[error("stopped: {finished} of {total} trainings are finished")]
+    Stopped {
+        /// Trainings that are finished, tuning of an objective counted as one.
+        finished: usize,
+        /// All of them.
+        total: usize,
+    },
     /// The caller could not keep a result.
-    #[error("a result could not be kept: {0}")]
-    Keep(String),
+    #[error(transparent)]
+    Keep(#[from] keener_run::Error),
     /// A worker could not be started.
     #[error("a worker could not be started: {0}")]
     Worker(String),

@@ -11,6 +11,7 @@ use super::splits::{Part, Splits};
 use super::tune::{Chosen, Tuned, rungs, tune};
 use crate::Error;
 use keener_data::Dataset;
+use keener_run::Stop;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -73,17 +74,19 @@ struct Bench<'a> {
 
 /// Runs what `done` does not hold yet, on `workers` threads. Results do not depend on the number of workers.
 ///
-/// `keep` is called with each finished piece, how many are finished, and how many there are.
+/// `keep` is called with each finished piece, how many are finished, and how many there are. When `stop` is set, what is
+/// being trained is finished and kept, and nothing is begun.
 ///
 /// # Errors
-/// Settings, objectives and data that do not fit, before anything is trained; failures of `keep`. A training that
-/// fails is a unit that says so.
+/// Settings, objectives and data that do not fit, before anything is trained; failures of `keep`;
+/// [`CompareError::Stopped`]. A training that fails is a unit that says so.
 pub fn run(
     data: &Dataset,
     config: &CompareConfig,
     done: &[Line],
     workers: usize,
-    keep: &(dyn Fn(&Line, usize, usize) -> Result<(), String> + Sync),
+    stop: &Stop,
+    keep: &(dyn Fn(&Line, usize, usize) -> Result<(), keener_run::Error> + Sync),
 ) -> Result<Outcome, CompareError> {
     config.check()?;
     let candidates = candidates(config)?;
@@ -96,7 +99,7 @@ pub fn run(
     let finished = AtomicUsize::new(0);
     let told = |line: Line| -> Result<(), CompareError> {
         let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
-        keep(&line, count, total).map_err(CompareError::Keep)
+        Ok(keep(&line, count, total)?)
     };
 
     let known = |s: usize, c: usize| {
@@ -105,7 +108,11 @@ pub fn run(
             _ => None,
         })
     };
-    let tuned: Vec<Tuned> = parallel(&places, workers, |&(s, c)| {
+    let stopped = |error: CompareError| match error {
+        CompareError::Stopped { .. } => CompareError::Stopped { finished: finished.load(Ordering::Relaxed), total },
+        other => other,
+    };
+    let tuned: Vec<Tuned> = parallel(&places, workers, stop, |&(s, c)| {
         if let Some(found) = known(s, c) {
             finished.fetch_add(1, Ordering::Relaxed);
             return Ok(found.clone());
@@ -114,14 +121,15 @@ pub fn run(
         let found = tune(data, *scenario, &bench.candidates[c], config, &splits.development)?;
         told(Line::Tuned(found.clone()))?;
         Ok(found)
-    })?;
+    })
+    .map_err(stopped)?;
 
     // Repeat by repeat, so that an interrupted run has whole repeats.
     let jobs: Vec<(usize, usize, usize)> = (0..config.repeats)
         .flat_map(|r| (0..places.len()).map(move |p| (r, p)))
         .map(|(r, p)| (p, places[p].1, r))
         .collect();
-    let mut units: Vec<(usize, usize, Unit)> = parallel(&jobs, workers, |&(place, c, repeat)| {
+    let mut units: Vec<(usize, usize, Unit)> = parallel(&jobs, workers, stop, |&(place, c, repeat)| {
         let (s, chosen) = (places[place].0, &tuned[place].chosen);
         let scenario = bench.splits[s].0;
         let spec = &bench.candidates[c].spec;
@@ -136,7 +144,8 @@ pub fn run(
         let unit = bench.unit(s, c, repeat, chosen);
         told(Line::Unit(unit.clone()))?;
         Ok((place, repeat, unit))
-    })?;
+    })
+    .map_err(stopped)?;
     units.sort_by_key(|(place, repeat, _)| (*place, *repeat));
     Ok(Outcome { tuned, units: units.into_iter().map(|(.., unit)| unit).collect() })
 }
@@ -218,10 +227,11 @@ impl Bench<'_> {
 }
 
 /// `f` of every job, in order, on `workers` threads. Each worker computes on one core, so that times are comparable and
-/// no training waits for a piece of another.
+/// no training waits for a piece of another. Fails where `stop` is set before the last job is begun.
 fn parallel<J: Sync, R: Send>(
     jobs: &[J],
     workers: usize,
+    asked: &Stop,
     f: impl Fn(&J) -> Result<R, CompareError> + Sync,
 ) -> Result<Vec<R>, CompareError> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -232,6 +242,10 @@ fn parallel<J: Sync, R: Send>(
         while !stop.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(at) else { break };
+            if asked.is_set() {
+                // The caller fills in how far it came.
+                return Err(CompareError::Stopped { finished: 0, total: 0 });
+            }
             match pool.install(|| f(job)) {
                 Ok(result) => lock(&found).push((at, result)),
                 Err(error) => {

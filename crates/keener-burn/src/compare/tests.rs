@@ -2,6 +2,7 @@
 
 use super::*;
 use keener_data::Dataset;
+use keener_run::Stop;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -42,18 +43,18 @@ fn timeless(mut outcome: Outcome) -> Outcome {
     outcome
 }
 
-fn never(_: &Line, _: usize, _: usize) -> Result<(), String> {
+fn never(_: &Line, _: usize, _: usize) -> Result<(), keener_run::Error> {
     Ok(())
 }
 
 #[test]
 fn a_seed_fixes_everything_whatever_the_number_of_workers() {
     let data = blobs(240);
-    let one = timeless(run(&data, &quick(), &[], 1, &never).unwrap());
-    let two = timeless(run(&data, &quick(), &[], 2, &never).unwrap());
+    let one = timeless(run(&data, &quick(), &[], 1, &Stop::default(), &never).unwrap());
+    let two = timeless(run(&data, &quick(), &[], 2, &Stop::default(), &never).unwrap());
     assert_eq!(one, two);
     assert!(one.units.iter().all(|u| u.failed.is_none()), "{:?}", one.units.iter().find(|u| u.failed.is_some()));
-    let other = timeless(run(&data, &CompareConfig { seed: 1, ..quick() }, &[], 2, &never).unwrap());
+    let other = timeless(run(&data, &CompareConfig { seed: 1, ..quick() }, &[], 2, &Stop::default(), &never).unwrap());
     assert_ne!(one, other);
 }
 
@@ -65,7 +66,7 @@ fn resumed_is_uninterrupted() {
         lines.lock().unwrap().push(serde_json::to_string(line).unwrap());
         Ok(())
     };
-    let whole = run(&data, &quick(), &[], 1, &keep).unwrap();
+    let whole = run(&data, &quick(), &[], 1, &Stop::default(), &keep).unwrap();
     let lines = lines.into_inner().unwrap();
     assert_eq!(lines.len(), 2 * 4 * (1 + 3));
     for cut in [3, 8, 19] {
@@ -76,9 +77,28 @@ fn resumed_is_uninterrupted() {
             again.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         };
-        let resumed = run(&data, &quick(), &done, 2, &count).unwrap();
+        let resumed = run(&data, &quick(), &done, 2, &Stop::default(), &count).unwrap();
         assert_eq!(again.into_inner(), lines.len() - cut, "only what was missing ran");
         assert_eq!(timeless(resumed), timeless(whole.clone()));
+    }
+}
+
+#[test]
+fn a_stop_finishes_what_is_begun_and_says_how_far_it_came() {
+    let data = blobs(240);
+    for after in [1, 8, 20] {
+        let (stop, kept) = (Stop::default(), std::sync::atomic::AtomicUsize::new(0));
+        let keep = |_: &Line, finished: usize, _: usize| {
+            kept.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if finished == after {
+                stop.stop();
+            }
+            Ok(())
+        };
+        let error = run(&data, &quick(), &[], 2, &stop, &keep).unwrap_err();
+        let CompareError::Stopped { finished, total } = error else { panic!("{error}") };
+        assert_eq!((finished, total), (kept.into_inner(), 32));
+        assert!((after..=after + 1).contains(&finished), "the other worker finishes its training: {finished}");
     }
 }
 
@@ -124,7 +144,7 @@ fn the_initial_weights_of_a_repeat_are_the_same_for_every_objective() {
 #[test]
 fn boards_say_what_the_repeats_allow() {
     let data = blobs(240);
-    let outcome = run(&data, &quick(), &[], 2, &never).unwrap();
+    let outcome = run(&data, &quick(), &[], 2, &Stop::default(), &never).unwrap();
     for scenario in quick().scenarios {
         let board = board(&outcome, scenario).unwrap();
         assert_eq!(board.rows.len(), 4);
@@ -137,7 +157,7 @@ fn boards_say_what_the_repeats_allow() {
             assert_eq!(row.verdict == Verdict::Worse, p.is_some_and(|p| p <= 0.05), "{row:?}");
         }
     }
-    let single = run(&data, &CompareConfig { repeats: 1, ..quick() }, &[], 2, &never).unwrap();
+    let single = run(&data, &CompareConfig { repeats: 1, ..quick() }, &[], 2, &Stop::default(), &never).unwrap();
     let board = board(&single, Scenario::NoisyLabels).unwrap();
     assert!(board.rows[1..].iter().all(|r| r.verdict == Verdict::NotDistinguishable));
     assert!(board.sentence().contains("single repeat"), "{}", board.sentence());
@@ -146,7 +166,7 @@ fn boards_say_what_the_repeats_allow() {
 #[test]
 fn trainings_that_fail_say_so_and_come_last() {
     let config = CompareConfig { learning_rates: vec![1e30], trials: 1, ..quick() };
-    let outcome = run(&blobs(240), &config, &[], 2, &never).unwrap();
+    let outcome = run(&blobs(240), &config, &[], 2, &Stop::default(), &never).unwrap();
     let board = board(&outcome, Scenario::NoisyLabels).unwrap();
     let failed: Vec<&Row> = board.rows.iter().filter(|r| r.verdict == Verdict::Failed).collect();
     assert!(!failed.is_empty());
