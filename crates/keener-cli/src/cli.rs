@@ -2,6 +2,7 @@
 
 use crate::commands::Command;
 use crate::output::print;
+use crate::{memory, size};
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 
@@ -13,6 +14,13 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "N", help_heading = "Global options",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Memory to keep within, such as 2GB [default: half of what there is]
+    ///
+    /// Of the machine's memory, or of the container's where that is less. A quarter is for the scores that the engine keeps,
+    /// the rest for data, weights and gradients. `bench` and `plan` give all of it to the engine, beyond inputs and gradients.
+    /// Results do not depend on it.
+    #[arg(long, global = true, value_name = "SIZE", help_heading = "Global options", value_parser = size::bytes)]
+    memory: Option<usize>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -25,7 +33,10 @@ impl Cli {
             pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
         }
         match self.command {
-            Some(command) => command.run(),
+            Some(command) => {
+                memory::set(self.memory, command.budget());
+                command.run()
+            }
             None => print(GREETING),
         }
     }

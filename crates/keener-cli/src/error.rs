@@ -12,6 +12,8 @@ pub(crate) mod advice;
 pub(crate) const CHECK_FAILED: u8 = 1;
 /// Status of wrong usage or input, and of everything that keeps a command from its work.
 pub(crate) const WRONG: u8 = 2;
+/// Status of a run that was asked to stop.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// An error with what to try next and its exit status.
 #[derive(Debug)]
@@ -48,6 +50,11 @@ impl Failure {
         Self { message: String::new(), tries: Vec::new(), status: CHECK_FAILED }
     }
 
+    /// A run was asked to stop; `command` goes on with it.
+    pub(crate) fn stopped(message: impl Into<String>, command: impl Into<String>) -> Self {
+        Self { message: message.into(), tries: vec![command.into()], status: INTERRUPTED }
+    }
+
     /// Adds a line of what to try.
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
         self.tries.push(text.into());
@@ -76,10 +83,13 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if tries.is_empty() {
         tries.extend(advice::of_choices(&message));
     }
-    if !message.is_empty() {
-        say(&message, &tries);
+    let failure = error.downcast_ref::<Failure>();
+    if failure.is_some_and(|failure| failure.status == INTERRUPTED) {
+        say(("stopped", "1;33"), &message, ("go on", &tries));
+    } else if !message.is_empty() {
+        say(ERROR, &message, ("try", &tries));
     }
-    ExitCode::from(error.downcast_ref::<Failure>().map_or(WRONG, |failure| failure.status))
+    ExitCode::from(failure.map_or(WRONG, |failure| failure.status))
 }
 
 /// What clap has to say, in the same form; help and version go to standard output.
@@ -99,7 +109,7 @@ pub(crate) fn from_clap(error: &clap::Error) -> ExitCode {
     let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
     let mut tries: Vec<String> = tips.map(|tip| tip.replace('\'', "`")).collect();
     tries.push(format!("`{} --help`", command_of(std::env::args_os().skip(1))));
-    say(message.strip_prefix("error: ").unwrap_or(&message), &tries);
+    say(ERROR, message.strip_prefix("error: ").unwrap_or(&message), ("try", &tries));
     ExitCode::from(WRONG)
 }
 
@@ -116,12 +126,19 @@ fn command_of(words: impl Iterator<Item = std::ffi::OsString>) -> String {
     named
 }
 
-fn say(message: &str, tries: &[String]) {
-    let (bold, reset) = if crate::output::color(&std::io::stderr()) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+/// A word and its colour.
+type Title = (&'static str, &'static str);
+const ERROR: Title = ("error", "1;31");
+
+fn say((title, color): Title, message: &str, (label, lines): (&str, &[String])) {
+    let title = match crate::output::color(&std::io::stderr()) {
+        true => format!("\x1b[{color}m{title}:\x1b[0m"),
+        false => format!("{title}:"),
+    };
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = format!("{bold}error:{reset} {}\n", one_line(message));
-    for line in tries {
-        text += &format!("  try: {}\n", one_line(line));
+    let mut text = format!("{title} {}\n", one_line(message));
+    for line in lines {
+        text += &format!("  {label}: {}\n", one_line(line));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

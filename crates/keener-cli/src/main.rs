@@ -5,6 +5,8 @@ mod cli;
 mod commands;
 mod config_file;
 mod error;
+mod interrupt;
+mod memory;
 mod output;
 mod paths;
 mod size;

@@ -85,7 +85,9 @@ fn an_interrupted_comparison_goes_on() {
     let whole = folder.path().join("whole");
     let part = folder.path().join("part");
     fs::create_dir(&part).unwrap();
-    fs::copy(whole.join("plan.json"), part.join("plan.json")).unwrap();
+    for file in ["run.json", "plan.json"] {
+        fs::copy(whole.join(file), part.join(file)).unwrap();
+    }
     let lines = fs::read_to_string(whole.join("units.jsonl")).unwrap();
     // Some lines, the last of them cut off in the middle.
     let some: String = lines.split_inclusive('\n').take(7).collect();

@@ -1,5 +1,6 @@
 //! The commands, one a module: each has its `Args` and `run`.
 
+use crate::memory::For;
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -40,6 +41,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// What `--memory` is for.
+    pub(crate) fn budget(&self) -> For {
+        match self {
+            Self::Plan(_) | Self::Bench(_) => For::Engine,
+            _ => For::Process,
+        }
+    }
+
     /// Runs it.
     pub(crate) fn run(self) -> Result<()> {
         match self {

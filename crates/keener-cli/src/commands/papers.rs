@@ -1,12 +1,16 @@
 //! `keener papers`: claims of papers, tested by running them.
 
+use crate::error::Failure;
+use crate::interrupt::stop_on_signal;
 use crate::output::{self, OutputArgs, print, print_json, print_table};
+use crate::paths::shell;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use keener_papers::{Done, Findings, Mode, Progress, Recorded, Reproduction, Session, Units, Verdict};
+use keener_papers::{Done, Findings, Mode, Progress, Recorded, Reproduction, Session, Stopped, Units, Verdict};
 use keener_report::cells;
 use keener_report::table::{Cell, Column, Table, Tone};
+use keener_run::Stop;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -176,12 +180,26 @@ fn wrapped(text: &str, width: usize) -> String {
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
+impl RunArgs {
+    /// The command that goes on with what this one has begun.
+    fn command_to_resume(&self) -> String {
+        let mut words: Vec<String> = ["keener", "papers", "run"].map(String::from).to_vec();
+        words.push(self.slug.clone().unwrap_or_else(|| "--all".into()));
+        words.extend(self.quick.then(|| "--quick".into()));
+        words.extend(self.seeds.iter().flat_map(|n| ["--seeds".into(), n.to_string()]));
+        words.extend(self.out.iter().flat_map(|out| ["--out".into(), out.display().to_string()]));
+        words.push("--resume".into());
+        shell(&words)
+    }
+}
+
 fn run_some(args: &RunArgs) -> Result<()> {
     let mode = Mode { seeds: args.seeds, ..if args.quick { Mode::quick() } else { Mode::full() } };
-    if let Some(slug) = &args.slug {
-        let reproduction = keener_papers::find(slug)?;
+    let chosen = args.slug.as_ref().map(|slug| keener_papers::find(slug)).transpose()?;
+    let stop = stop_on_signal("unit")?;
+    if let Some(reproduction) = chosen {
         let folder = args.out.clone().unwrap_or_else(|| Path::new(RUNS).join(reproduction.slug));
-        let findings = run_one(reproduction, &mode, &folder, args)?;
+        let findings = run_one(reproduction, &mode, &folder, args, &stop)?;
         return match args.output.json {
             true => print_json(&keener_papers::to_json(reproduction, &mode, &findings)),
             false => Ok(()),
@@ -190,8 +208,9 @@ fn run_some(args: &RunArgs) -> Result<()> {
     let base = args.out.clone().unwrap_or_else(|| RUNS.into());
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for reproduction in keener_papers::reproductions() {
-        match run_one(reproduction, &mode, &base.join(reproduction.slug), args) {
+        match run_one(reproduction, &mode, &base.join(reproduction.slug), args, &stop) {
             Ok(findings) => found.push((reproduction, findings)),
+            Err(error) if stop.is_set() => return Err(error),
             // The others are still worth having.
             Err(error) => failed.push(format!("{}: {error:#}", reproduction.slug)),
         }
@@ -211,11 +230,20 @@ fn run_some(args: &RunArgs) -> Result<()> {
 }
 
 /// Runs one, writes its files, and prints its tables unless JSON is wanted.
-fn run_one(reproduction: &Reproduction, mode: &Mode, folder: &Path, args: &RunArgs) -> Result<Findings> {
-    let units = if args.resume { Units::resume(folder)? } else { Units::fresh(folder)? };
+fn run_one(reproduction: &Reproduction, mode: &Mode, folder: &Path, args: &RunArgs, stop: &Stop) -> Result<Findings> {
+    let units = Units::open(folder, Some(reproduction.slug), args.resume)?;
+    let known = units.len();
     let mut watch = Watch::new(reproduction.slug);
-    let outcome = (reproduction.run)(mode, &mut Session::new(reproduction.revision, units, &mut watch));
+    let mut session = Session::new(reproduction.revision, units, &mut watch).until(stop.clone());
+    let outcome = (reproduction.run)(mode, &mut session);
+    // The folder stays ours until the findings are written.
+    let _store = session.into_units();
     watch.finish();
+    if outcome.as_ref().is_err_and(|error| error.is::<Stopped>()) {
+        let units = watch.fresh + known;
+        let message = format!("{}: {units} units are finished and kept in {}", reproduction.slug, folder.display());
+        return Err(Failure::stopped(message, args.command_to_resume()).into());
+    }
     let findings =
         outcome.with_context(|| format!("`{}` stopped; --resume keeps what has finished", reproduction.slug))?;
     let files = keener_papers::write(reproduction, mode, &findings, folder)?;
@@ -241,6 +269,8 @@ struct Watch {
     slug: &'static str,
     planned: usize,
     finished: usize,
+    /// Of them, those that were not known.
+    fresh: usize,
     bar: Option<ProgressBar>,
 }
 
@@ -254,7 +284,7 @@ impl Watch {
             bar.set_prefix(slug);
             bar
         });
-        Self { slug, planned: 0, finished: 0, bar }
+        Self { slug, planned: 0, finished: 0, fresh: 0, bar }
     }
 
     fn finish(&self) {
@@ -274,6 +304,7 @@ impl Progress for Watch {
 
     fn finished(&mut self, unit: &Done) {
         self.finished += 1;
+        self.fresh += usize::from(!unit.known);
         match &self.bar {
             Some(bar) => {
                 bar.set_position(self.finished as u64);

@@ -15,6 +15,7 @@ Examples:
   keener plan arcface --batch 4096 --candidates 1M
   keener plan info-nce --batch 32k --memory 2GiB
 
+`--memory` is the budget beyond inputs and gradients (512 MiB unless given).
 Nothing is allocated: the planner's own arithmetic is printed. `keener bench` measures.";
 
 /// Says which schedule an objective takes and how large a batch may become.
@@ -33,9 +34,6 @@ pub(crate) struct Args {
     /// Candidates, N: classes or documents [default: 8192, or B for paired views]
     #[arg(long, value_name = "N", value_parser = size::count)]
     candidates: Option<usize>,
-    /// Budget beyond inputs and gradients
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size::bytes)]
-    memory: usize,
     /// Number type
     #[arg(long, default_value = "f32")]
     dtype: Dtype,
@@ -104,14 +102,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
         (Reads::PairedViews, None) => Candidates::LikeBatch,
         (_, given) => Candidates::Fixed(given.unwrap_or(8192)),
     };
+    let memory = keener::budget::engine();
     let plan = match args.dtype {
-        Dtype::F32 => plan::<f32>(&chosen, reads, &args, candidates),
-        Dtype::F64 => plan::<f64>(&chosen, reads, &args, candidates),
+        Dtype::F32 => plan::<f32>(&chosen, reads, &args, candidates, memory),
+        Dtype::F64 => plan::<f64>(&chosen, reads, &args, candidates, memory),
     };
     if args.output.json { print_json(&plan) } else { show(&plan) }
 }
 
-fn plan<T: Number>(chosen: &Chosen, reads: Reads, args: &Args, candidates: Candidates) -> Plan {
+fn plan<T: Number>(chosen: &Chosen, reads: Reads, args: &Args, candidates: Candidates, memory: usize) -> Plan {
     let count = |batch: usize| match candidates {
         Candidates::Fixed(n) => n,
         Candidates::LikeBatch => batch,
@@ -131,7 +130,7 @@ fn plan<T: Number>(chosen: &Chosen, reads: Reads, args: &Args, candidates: Candi
     let way = |schedule: Schedule| {
         let choice = |batch: usize| match schedule {
             Schedule::Whole => choose(shape(batch), Coupling::WholeBatch, unlimited),
-            Schedule::Panel => choose(shape(batch), Coupling::RowByRow, args.memory),
+            Schedule::Panel => choose(shape(batch), Coupling::RowByRow, memory),
             Schedule::Recompute => choose(shape(batch), Coupling::WholeBatch, 0),
         };
         // A batch that is no higher than a panel is one panel: only recomputing is none.
@@ -139,7 +138,7 @@ fn plan<T: Number>(chosen: &Chosen, reads: Reads, args: &Args, candidates: Candi
             let choice = choice(batch);
             (schedule == Schedule::Recompute || choice.schedule != Schedule::Recompute).then_some(choice.bytes)
         };
-        let fits = |batch: usize| bytes(batch).is_some_and(|b| b <= args.memory);
+        let fits = |batch: usize| bytes(batch).is_some_and(|b| b <= memory);
         let largest_batch = largest(fits);
         Way {
             schedule,
@@ -160,9 +159,9 @@ fn plan<T: Number>(chosen: &Chosen, reads: Reads, args: &Args, candidates: Candi
         candidates: count(args.batch),
         dtype: args.dtype,
         threads: rayon::current_num_threads(),
-        budget_bytes: args.memory,
+        budget_bytes: memory,
         inputs_and_gradients_bytes: held(args.batch),
-        choice: choose(shape(args.batch), coupling, args.memory),
+        choice: choose(shape(args.batch), coupling, memory),
         row_by_row: coupling == Coupling::RowByRow,
         ways: possible.map(way).collect(),
     }
@@ -240,11 +239,10 @@ mod tests {
             batch: 512,
             dim: 64,
             candidates: None,
-            memory: 64 << 20,
             dtype: Dtype::F32,
             output: OutputArgs { json: false },
         };
-        let plan = plan::<f32>(&chosen, Reads::PairedViews, &args, Candidates::LikeBatch);
+        let plan = plan::<f32>(&chosen, Reads::PairedViews, &args, Candidates::LikeBatch, 64 << 20);
         assert_eq!(plan.ways.iter().map(|w| w.schedule).collect::<Vec<_>>(), [Schedule::Whole, Schedule::Recompute]);
         let most = plan.ways[0].largest_batch.unwrap();
         let choice = |batch: usize| choose(chosen.shape::<f32>(batch, batch, 64).0, Coupling::WholeBatch, 64 << 20);

@@ -27,6 +27,10 @@ pub(super) fn of(error: &anyhow::Error) -> (String, Vec<String>) {
             tries.extend(beside(path));
         }
     }
+    // Not a link of the chain where words were put before it.
+    if let Some(hint) = error.downcast_ref::<keener_run::Error>().and_then(keener_run::Error::hint) {
+        tries.push(hint.into());
+    }
     (message, tries)
 }
 

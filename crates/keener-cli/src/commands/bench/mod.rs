@@ -26,7 +26,8 @@ Examples:
   keener bench arcface --batch 512 --candidates 16384 --explain
   keener bench softmax-ce --batch 8192 --candidates 262144 --memory 64MiB --repeat 1 --json
 
-Memory is what the process holds at its highest beyond the inputs and the gradients; all three are shown.
+`--memory` is the budget beyond inputs and gradients by which `--schedule auto` chooses (512 MiB unless given).
+Memory in the table is what the process holds at its highest beyond the inputs and the gradients; all three are shown.
 `of bare` compares the products of the objective with the same products alone, in the same tiles, in turn.";
 
 /// Times objectives against size and memory.
@@ -51,9 +52,6 @@ pub(crate) struct Args {
     /// How scores are kept between the two passes
     #[arg(long, default_value = "auto")]
     schedule: ScheduleArg,
-    /// Budget beyond inputs and gradients, by which `auto` chooses
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size::bytes)]
-    memory: usize,
     /// Timed repetitions of each pass
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -115,7 +113,7 @@ struct Sizes {
 
 impl Args {
     fn options(&self) -> Options {
-        Options { schedule: self.schedule.schedule(), memory: self.memory, ..Options::default() }
+        Options { schedule: self.schedule.schedule(), ..Options::default() }
     }
 
     /// Sizes for made inputs: as given, or a default that suits what is read.

@@ -4,11 +4,11 @@ use crate::error::Failure;
 use anyhow::{Context, Result};
 use keener_burn::compare::{CompareConfig, Line};
 use keener_data::Dataset;
+use keener_run::{Error, Identity, Log};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// What a run is: two runs that agree in all of this measure the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,12 +64,16 @@ impl Plan {
 /// An open output folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    pub(crate) path: PathBuf,
-    units: Mutex<File>,
+    run: keener_run::Folder,
+    units: Mutex<Log>,
 }
 
 const PLAN: &str = "plan.json";
 const UNITS: &str = "units.jsonl";
+
+fn identity() -> Identity {
+    Identity::new("compare", None)
+}
 
 /// `runs/<what>-1`, `-2` …: the first that does not exist.
 pub(crate) fn fresh(what: &str) -> PathBuf {
@@ -77,74 +81,69 @@ pub(crate) fn fresh(what: &str) -> PathBuf {
     (1..).map(|n| PathBuf::from(format!("runs/{clean}-{n}"))).find(|p| !p.exists()).unwrap_or_default()
 }
 
-/// Refuses a folder that holds something.
-pub(crate) fn refuse_filled(path: &Path, hint: &str) -> Result<()> {
-    let filled = path.is_file() || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    match filled {
-        true => Err(Failure::wrong(format!("{} exists and is not empty; nothing was written", path.display()))
-            .hint(hint)
-            .into()),
-        false => Ok(()),
+/// The comparison that a folder holds and this process now owns.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    run: keener_run::Folder,
+    pub(crate) plan: Plan,
+}
+
+impl Interrupted {
+    /// Opens the folder of a comparison.
+    ///
+    /// # Errors
+    /// A folder that holds no comparison of this version, or that another process works in.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let run = keener_run::Folder::resume(path, &identity())?;
+        let file = path.join(PLAN);
+        let text = fs::read_to_string(&file).map_err(|e| Error::io("read", &file, e))?;
+        let plan = serde_json::from_str(&text)
+            .map_err(|e| Failure::wrong(format!("{} is no plan of a comparison: {e}", file.display())))?;
+        Ok(Self { run, plan })
     }
 }
 
 impl Folder {
-    /// Makes the folder, or opens it again; gives what was finished there.
+    /// Makes the folder, with `files` beside the plan, or goes on in it; gives what was finished there.
     ///
     /// # Errors
-    /// A folder that holds something when not resuming; one that holds another comparison when resuming.
-    pub(crate) fn open(path: PathBuf, plan: &Plan, resume: bool) -> Result<(Self, Vec<Line>)> {
-        if !resume {
-            refuse_filled(&path, "another `--out`, or `--resume` to go on with what is there")?;
-        }
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        let plan_file = path.join(PLAN);
-        if resume && plan_file.exists() {
-            let text =
-                fs::read_to_string(&plan_file).with_context(|| format!("cannot read {}", plan_file.display()))?;
-            let old: Plan = serde_json::from_str(&text)
-                .map_err(|e| Failure::wrong(format!("{} is no plan of a comparison: {e}", plan_file.display())))?;
-            let differences = plan.differences(&old)?;
-            if !differences.is_empty() {
-                let message = format!("{} holds another comparison: {}", path.display(), differences.join("; "));
-                return Err(Failure::wrong(message).hint("the same settings, or another `--out`").into());
+    /// A folder that holds something when beginning; one that holds another comparison when going on.
+    pub(crate) fn open(
+        path: &Path,
+        plan: &Plan,
+        interrupted: Option<Interrupted>,
+        files: &[(&str, &str)],
+    ) -> Result<(Self, Vec<Line>)> {
+        let run = match interrupted {
+            Some(old) => {
+                let differences = plan.differences(&old.plan)?;
+                if !differences.is_empty() {
+                    let message = format!("{} holds another comparison: {}", path.display(), differences.join("; "));
+                    return Err(Failure::wrong(message).hint("the same settings, or another `--out`").into());
+                }
+                old.run
             }
-        } else if resume && fs::read_dir(&path)?.next().is_some() {
-            let message = format!("{} holds no comparison to resume: there is no {PLAN}", path.display());
-            return Err(Failure::wrong(message).hint("another `--out`").into());
-        } else {
-            fs::write(&plan_file, serde_json::to_string_pretty(plan)? + "\n")?;
-        }
-        let units = path.join(UNITS);
-        let done = if units.exists() { read_lines(&units)? } else { Vec::new() };
-        let file = OpenOptions::new().create(true).append(true).open(&units)?;
-        Ok((Self { path, units: Mutex::new(file) }, done))
+            None => {
+                let text = serde_json::to_string_pretty(plan)? + "\n";
+                keener_run::Folder::create(path, &identity(), &[&[(PLAN, text.as_str())], files].concat())?
+            }
+        };
+        let (units, done) = Log::open(&path.join(UNITS), |_: &Line| true)?;
+        Ok((Self { run, units: Mutex::new(units) }, done))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.run.path()
     }
 
     /// Appends a finished piece.
-    pub(crate) fn keep(&self, line: &Line) -> Result<(), String> {
-        let text = serde_json::to_string(line).map_err(|e| e.to_string())? + "\n";
-        let mut file = self.units.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| format!("{UNITS}: {e}"))
+    pub(crate) fn keep(&self, line: &Line) -> Result<(), Error> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).append(line)
     }
 
     /// Writes a file whole.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        self.run.write(name, text).with_context(|| "the comparison is finished, but not written")
     }
-}
-
-/// Finished pieces; a last line that an interrupt cut off is dropped from the file.
-fn read_lines(path: &Path) -> Result<Vec<Line>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let whole = text.rfind('\n').map_or(0, |at| at + 1);
-    if whole < text.len() {
-        fs::write(path, &text[..whole])?;
-    }
-    let read = |(k, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| Failure::wrong(format!("{}, line {}: {e}", path.display(), k + 1)).into())
-    };
-    text[..whole].lines().enumerate().map(read).collect()
 }

@@ -9,15 +9,17 @@ mod results;
 mod settings;
 mod tables;
 
+use crate::error::Failure;
+use crate::interrupt::stop_on_signal;
 use crate::output::{OutputArgs, print, print_table};
 use crate::paths::shell;
 use anyhow::Result;
 use data::DataArgs;
-use folder::{Folder, Plan};
+use folder::{Folder, Interrupted, Plan};
 use keener_burn::compare::{self, CompareConfig, CompareError, Outcome, Scenario};
 use keener_data::Dataset;
 use settings::Settings;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -206,6 +208,7 @@ pub(crate) fn shown(error: CompareError) -> anyhow::Error {
         CompareError::Burn(keener_burn::Error::Core(core)) => core.into(),
         CompareError::Burn(other) => other.into(),
         CompareError::Data(data) => data.into(),
+        CompareError::Keep(error) => error.into(),
         other => other.into(),
     }
 }
@@ -235,29 +238,45 @@ pub(crate) fn run(args: Args) -> Result<()> {
     for scenario in &config.scenarios {
         compare::Splits::draw(&data, *scenario, config).map_err(shown)?;
     }
+    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name)));
+    // A comparison that was killed before it began left nothing: it begins now.
+    let nothing = !out.exists() || out.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    let interrupted = (args.resume && !nothing).then(|| Interrupted::open(&out)).transpose()?;
     if let Some(seconds) = args.seconds {
-        config.steps = compare::steps_for(&data, config, seconds, workers).map_err(shown)?;
-        if args.resume {
+        config.steps = match &interrupted {
             // A budget of seconds was measured into steps once, when the comparison began.
-            let plan = args.out.as_ref().and_then(|out| std::fs::read_to_string(out.join("plan.json")).ok());
-            let old: Option<Plan> = plan.and_then(|text| serde_json::from_str(&text).ok());
-            config.steps = old.map_or(config.steps, |plan| plan.config.steps);
-        }
+            Some(old) => old.plan.config.steps,
+            None => compare::steps_for(&data, config, seconds, workers).map_err(shown)?,
+        };
     }
     let config = &settings.compare;
     let plan = Plan::new(&data, config);
-    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name)));
-    let (folder, done) = Folder::open(out, &plan, args.resume)?;
-    let there = Settings { data: settings.data.seen_from(&folder.path), ..settings.clone() };
-    folder.write(CONFIG, &settings::to_text(&there)?)?;
+    let there = Settings { data: settings.data.seen_from(&out), ..settings.clone() };
+    let (folder, done) = Folder::open(&out, &plan, interrupted, &[(CONFIG, &settings::to_text(&there)?)])?;
+    let stop = stop_on_signal("training")?;
     let progress = progress::Progress::new(false);
     let keep = |line: &compare::Line, finished: usize, total: usize| {
         folder.keep(line)?;
         progress.finished(line, finished, total);
         Ok(())
     };
-    let outcome = compare::run(&data, config, &done, workers, &keep).map_err(shown)?;
+    let outcome = compare::run(&data, config, &done, workers, &stop, &keep);
     progress.end();
+    if let Err(CompareError::Stopped { finished, total }) = outcome {
+        let message = format!("{finished} of {total} trainings are finished and kept in {}", out.display());
+        let config_file = out.join(CONFIG);
+        let words: [&OsStr; 7] = [
+            "keener".as_ref(),
+            "compare".as_ref(),
+            "--config".as_ref(),
+            config_file.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+            "--resume".as_ref(),
+        ];
+        return Err(Failure::stopped(message, shell(&words)).into());
+    }
+    let outcome = outcome.map_err(shown)?;
     let boards = config.scenarios.iter().map(|s| compare::board(&outcome, *s));
     let compared = Compared {
         data: &data,
@@ -294,7 +313,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
             compare::pytorch_code(spec).replace('\n', "\n           ")
         ))?;
     }
-    let path = folder.path.display();
+    let path = folder.path().display();
     print(&format!("\n{:.0} s on {workers} threads. {path}/report.html, results.json, units.jsonl\n", compared.seconds))
 }
 

@@ -1,9 +1,9 @@
 //! `keener predict`: classes or embeddings of new rows by a trained run.
 
-use crate::commands::train::run_folder::{MODEL, READOUT, ReadoutRecord, read_json};
+use crate::commands::train::run_folder::{MODEL, READOUT, ReadoutRecord, check_version, read_json};
 use crate::error::Failure;
 use crate::output::print;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keener::metrics::classification::{argmax, softmax};
 use keener_burn::Head;
 use keener_data::ReadOptions;
@@ -45,6 +45,7 @@ pub(crate) struct Args {
 /// # Errors
 /// A folder that holds no finished run, rows that do not fit the model.
 pub(crate) fn run(args: Args) -> Result<()> {
+    check_version(&args.run)?;
     let record: ReadoutRecord = read_json(&args.run, READOUT)?;
     let head = Head::load(&args.run.join(MODEL), &keener_burn::compare::cpu())?;
     let options = ReadOptions {
@@ -77,7 +78,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         false => classes(&record, &head, &features, args.format)?,
     };
     match &args.out {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => {
+            Ok(keener_run::replace(path, text.as_bytes()).map_err(|e| keener_run::Error::io("write", path, e))?)
+        }
         None => print(&text),
     }
 }

@@ -1,5 +1,6 @@
 //! `keener train`: one objective, one head, a run folder that reproduces, resumes and predicts.
 
+mod metrics;
 mod report;
 pub(crate) mod run_folder;
 mod settings;
@@ -7,17 +8,17 @@ mod settings;
 use crate::commands::compare::data::DataArgs;
 use crate::commands::compare::folder;
 use crate::error::Failure;
+use crate::interrupt::stop_on_signal;
 use crate::output::{OutputArgs, print};
 use crate::paths::shell;
 use anyhow::Result;
 use keener_burn::compare::{Rows, raw_scale};
 use keener_burn::{HeadConfig, Labelled, Training};
 use keener_data::{Dataset, Standardizer, split};
-use run_folder::{CHECKPOINT, CONFIG, METRICS, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, write};
-use serde::Serialize;
-use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use keener_run::Folder;
+use metrics::{Metrics, Validation};
+use run_folder::{CHECKPOINT, CONFIG, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, identity};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What is trained.
@@ -108,24 +109,6 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
-/// A line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize)]
-struct Record {
-    step: usize,
-    loss: f64,
-    learning_rate: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    validation: Option<Validation>,
-}
-
-/// What validation rows say.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Validation {
-    pub(crate) accuracy: f64,
-    pub(crate) nll: f64,
-    pub(crate) temperature: f64,
-}
-
 /// What a report is made from.
 pub(crate) struct Trained<'a> {
     pub(crate) config: &'a RunConfig,
@@ -136,6 +119,8 @@ pub(crate) struct Trained<'a> {
     pub(crate) logits: Vec<f64>,
     pub(crate) embeddings: Vec<f32>,
     pub(crate) validation: &'a Rows,
+    /// Step that this process began after: 0 unless it went on with a run.
+    pub(crate) begun: usize,
     pub(crate) seconds: f64,
 }
 
@@ -204,6 +189,8 @@ fn readout(
 /// Wrong usage or input, before anything is trained or written.
 pub(crate) fn run(args: Args) -> Result<()> {
     let started = Instant::now();
+    // A run that another process works in is not even read.
+    let resumed = args.out.as_ref().filter(|_| args.resume).map(|out| Folder::resume(out, &identity())).transpose()?;
     let mut config = match (&args.out, args.resume) {
         (Some(out), true) => settings::stored(&out.join(CONFIG))?,
         _ => settings::effective(&args)?,
@@ -219,44 +206,58 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let device = burn_device();
     let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("train-{}", data.name)));
     let checkpoint = out.join(CHECKPOINT);
-    let mut training = match args.resume && checkpoint.exists() {
+    let mut training = match resumed.is_some() && checkpoint.exists() {
         true => Training::resume(&checkpoint, labelled, &device)?,
         false => Training::new(config.train.clone(), labelled, &device).map_err(core_first)?,
     };
-    if !args.resume {
-        folder::refuse_filled(&out, "another `--out`, or `--resume`")?;
-        fs::create_dir_all(&out)?;
-        let there = RunConfig { data: config.data.seen_from(&out), ..config.clone() };
-        write(&out, CONFIG, &settings::to_text(&there)?)?;
+    if training.config() != &config.train {
+        let message = format!("{} belongs to another {CONFIG} than the one beside it", checkpoint.display());
+        return Err(Failure::wrong(message).hint("a new run in another `--out`").into());
     }
-    let log = Log::open(&out, training.steps_done(), args.output.json)?;
-    let mut validations = Vec::new();
+    let folder = match resumed {
+        Some(folder) => folder,
+        None => {
+            let there = RunConfig { data: config.data.seen_from(&out), ..config.clone() };
+            Folder::create(&out, &identity(), &[(CONFIG, &settings::to_text(&there)?)])?
+        }
+    };
+    let stop = stop_on_signal("step")?;
+    let begun = training.steps_done();
+    let mut metrics = Metrics::open(&out, begun, args.output.json)?;
     while training.steps_done() < config.train.steps {
+        if stop.is_set() {
+            training.save_checkpoint(&checkpoint).map_err(unwritten)?;
+            let (done, steps) = (training.steps_done(), config.train.steps);
+            let message = format!("{done} of {steps} steps are done and kept in {}", out.display());
+            let words = ["keener".as_ref(), "train".as_ref(), "--resume".as_ref(), "--out".as_ref(), out.as_os_str()];
+            return Err(Failure::stopped(message, shell(&words)).into());
+        }
         training.step()?;
         let done = training.steps_done();
         if !done.is_multiple_of(config.validate_every) && done != config.train.steps {
             continue;
         }
         let (_, found) = readout(&training, &data, &train, &validation, &standardizer)?;
-        validations.push((done as f64, found));
-        log.write(&training, config.validate_every, Some(found))?;
-        training.save_checkpoint(&checkpoint)?;
+        // In this order: a checkpoint never knows of a step that the metrics do not know.
+        metrics.write(&training, config.validate_every, found)?;
+        training.save_checkpoint(&checkpoint).map_err(unwritten)?;
     }
     let (record, found) = readout(&training, &data, &train, &validation, &standardizer)?;
-    training.head().save(&out.join(MODEL))?;
-    write(&out, READOUT, &(serde_json::to_string(&record)? + "\n"))?;
+    training.head().save(&out.join(MODEL)).map_err(unwritten)?;
+    folder.write(READOUT, &(serde_json::to_string(&record)? + "\n"))?;
     let trained = Trained {
         config: &config,
         data: &data,
         command: shell(&["keener".as_ref(), "train".as_ref(), "--config".as_ref(), out.join(CONFIG).as_os_str()]),
         losses: training.records().iter().map(|r| ((r.step + 1) as f64, f64::from(r.loss))).collect(),
-        validations,
+        validations: metrics.validations(),
         logits: record.logits(training.head(), &validation.features)?,
         embeddings: keener_burn::embed(training.head(), &validation.features)?,
         validation: &validation,
+        begun,
         seconds: started.elapsed().as_secs_f64(),
     };
-    write(&out, REPORT, &report::page(&trained)?.render())?;
+    folder.write(REPORT, &report::page(&trained)?.render())?;
     let summary = serde_json::json!({
         "folder": out.display().to_string(), "objective": config.train.objective, "steps": config.train.steps,
         "validation": found, "seconds": trained.seconds,
@@ -280,61 +281,18 @@ fn burn_device() -> keener_burn::compare::Device {
     keener_burn::compare::cpu()
 }
 
+/// A file that cannot be written says what to do about it.
+fn unwritten(error: keener_burn::Error) -> anyhow::Error {
+    match error {
+        keener_burn::Error::Io { path, source } => keener_run::Error::io("write", &path, source).into(),
+        other => other.into(),
+    }
+}
+
 /// Unknown objectives are shown with suggestions where they are errors of the core.
 pub(crate) fn core_first(error: keener_burn::Error) -> anyhow::Error {
     match error {
         keener_burn::Error::Core(core) => core.into(),
         other => other.into(),
-    }
-}
-
-/// `metrics.jsonl`, flushed record by record, and a line for who watches.
-struct Log {
-    file: std::cell::RefCell<fs::File>,
-    quiet: bool,
-}
-
-impl Log {
-    /// Opens the file; records after step `done`, of a run that was interrupted, are dropped.
-    fn open(folder: &Path, done: usize, quiet: bool) -> Result<Self> {
-        let path = folder.join(METRICS);
-        let old = fs::read_to_string(&path).unwrap_or_default();
-        let kept: String = old
-            .lines()
-            .filter(|line| {
-                let record: Option<serde_json::Value> = serde_json::from_str(line).ok();
-                record.and_then(|r| r["step"].as_u64()).is_some_and(|step| step as usize <= done)
-            })
-            .map(|line| format!("{line}\n"))
-            .collect();
-        fs::write(&path, kept)?;
-        let file = OpenOptions::new().append(true).open(&path)?;
-        Ok(Self { file: file.into(), quiet })
-    }
-
-    /// Writes the mean loss of the last `window` steps.
-    fn write(&self, training: &Training<'_>, window: usize, validation: Option<Validation>) -> Result<()> {
-        let records = training.records();
-        let last = &records[records.len().saturating_sub(window)..];
-        let loss = last.iter().map(|r| f64::from(r.loss)).sum::<f64>() / last.len().max(1) as f64;
-        let learning_rate = last.last().map_or(0.0, |r| r.learning_rate);
-        let record = Record { step: records.len(), loss, learning_rate, validation };
-        let mut file = self.file.borrow_mut();
-        file.write_all((serde_json::to_string(&record)? + "\n").as_bytes())?;
-        file.flush()?;
-        if !self.quiet {
-            let accuracy = validation.map_or(String::new(), |v| format!("  validation accuracy {:.3}", v.accuracy));
-            let text = format!("step {}/{}  loss {loss:.4}{accuracy}", records.len(), training.config().steps);
-            let mut stderr = std::io::stderr();
-            let finished = records.len() == training.config().steps;
-            let line = match stderr.is_terminal() && !finished {
-                true => format!("\r\x1b[2K{text}"),
-                false if stderr.is_terminal() => format!("\r\x1b[2K{text}\n"),
-                false => text + "\n",
-            };
-            // Nothing is to be done about a closed standard error.
-            let _ = stderr.write_all(line.as_bytes());
-        }
-        Ok(())
     }
 }

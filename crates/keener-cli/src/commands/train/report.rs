@@ -25,7 +25,8 @@ pub(crate) fn page(trained: &Trained<'_>) -> Result<Page> {
         numbers.push(("NLL".into(), format!("{:.4}, after division by temperature {:.3}", v.nll, v.temperature)));
     }
     numbers.push(("validation rows".into(), labels.len().to_string()));
-    numbers.push(("time".into(), format!("{:.1} s", trained.seconds)));
+    let since = if trained.begun > 0 { format!(" since step {}", trained.begun) } else { String::new() };
+    numbers.push(("time".into(), format!("{:.1} s{since}", trained.seconds)));
     let bins = reliability_bins(&softmax(&trained.logits, classes)?, classes, &labels, DEFAULT_BINS)?;
     let bins = bins.iter().map(|b| plot::ReliabilityBin {
         low: b.lower,

@@ -2,10 +2,11 @@
 
 use crate::commands::compare::data::DataRecord;
 use crate::error::Failure;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use keener::metrics::neighbours::ClassMeans;
 use keener_burn::{Head, TrainConfig};
 use keener_data::Standardizer;
+use keener_run::{Identity, Manifest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::Path;
@@ -83,8 +84,13 @@ pub(crate) fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Resul
     serde_json::from_str(&text).map_err(|e| Failure::wrong(format!("{}: {e}", folder.join(name).display())).into())
 }
 
-/// Writes a file of a run.
-pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
-    let path = folder.join(name);
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+/// What makes a folder a run of this command.
+pub(crate) fn identity() -> Identity {
+    Identity::new("train", None)
+}
+
+/// Refuses a run that another version wrote.
+pub(crate) fn check_version(folder: &Path) -> Result<()> {
+    Manifest::read(folder)?;
+    Ok(())
 }
