@@ -2,10 +2,11 @@
 //! step, so nothing else is needed to go on bit for bit.
 
 use crate::config::TrainConfig;
+use crate::data::Labelled;
 use crate::error::{Error, Result};
 use crate::file::{self, HeadShape, Named};
 use crate::loss::ObjectiveLoss;
-use crate::train::{Labelled, StepRecord, Training};
+use crate::train::{StepRecord, Training};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ impl<'a> Training<'a> {
         let header = Header {
             config: self.config.clone(),
             head: HeadShape::of(&self.head),
-            data: format!("{:016x}", self.data.fingerprint()),
+            data: format!("{:016x}", self.data_fingerprint()?),
             steps: self.steps_done(),
         };
         let mut named: Named = Vec::new();
@@ -48,13 +49,22 @@ impl<'a> Training<'a> {
         file::write(path, CHECKPOINT, &header, &named)
     }
 
+    fn data_fingerprint(&self) -> Result<u64> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(*known);
+        }
+        let found = self.data.fingerprint()?;
+        Ok(*self.fingerprint.get_or_init(|| found))
+    }
+
     /// Goes on where [`Training::save_checkpoint`] left off, with the configuration of the checkpoint.
     ///
     /// # Errors
     /// [`Error::Format`] for other files and for other data than those of the run.
     pub fn resume(path: &Path, data: Labelled<'a>, device: &Device) -> Result<Self> {
         let (header, mut named) = file::read::<Header>(path, CHECKPOINT)?;
-        if header.data != format!("{:016x}", data.fingerprint()) {
+        let fingerprint = data.fingerprint()?;
+        if header.data != format!("{fingerprint:016x}") {
             return Err(Error::format(path, "the run was started on other features or labels"));
         }
         header.config.check()?;

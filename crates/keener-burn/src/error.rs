@@ -9,6 +9,9 @@ pub enum Error {
     /// Shapes, labels, parameters and missing inputs, as the core states them.
     #[error(transparent)]
     Core(#[from] keener::Error),
+    /// Rows that cannot be read.
+    #[error(transparent)]
+    Data(#[from] keener_data::DataError),
     /// Two tensors live on different devices, or record gradients in different ways.
     #[error("{what} is on {found}, expected {expected} like the other tensors")]
     Device {

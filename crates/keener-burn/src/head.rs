@@ -1,5 +1,6 @@
 //! What is trained on features: class heads and projections, as burn modules.
 
+use crate::data::Input;
 use crate::error::{Error, Result};
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
@@ -155,13 +156,14 @@ impl Dense {
         Self { weights, bias }
     }
 
-    fn forward(&self, x: Tensor<2>, constant: bool) -> Tensor<2> {
+    fn forward(&self, input: Input, constant: bool) -> Tensor<2> {
         let (mut weights, mut bias) = (self.weights.val(), self.bias.as_ref().map(Param::val));
         if constant {
             weights = weights.inner();
             bias = bias.map(Tensor::inner);
         }
-        let y = x.matmul(weights.transpose());
+        let weights = input.weights(weights);
+        let y = input.x.matmul(weights.transpose());
         match bias {
             Some(bias) => y + bias.unsqueeze(),
             None => y,
@@ -223,27 +225,44 @@ impl Head {
 
     /// What meets the class weights, or the embeddings of a projection, not yet normalised: `[B, d] → [B, e]`.
     pub fn hidden(&self, x: Tensor<2>) -> Tensor<2> {
-        self.through_layers(x, false)
+        self.through_layers(x.into(), false)
+    }
+
+    /// Whether anything stands before the class weights.
+    pub(crate) fn has_layers(&self) -> bool {
+        !self.layers.is_empty()
+    }
+
+    /// Whether the features meet weights in an inner product first, which a part of the columns is enough for: cosines
+    /// need the lengths of whole rows.
+    pub(crate) fn reads_columns(&self) -> bool {
+        self.has_layers() || matches!(self.config, HeadConfig::Linear { .. })
     }
 
     /// The same with all weights constant: gradients reach the input alone.
-    pub(crate) fn through_layers(&self, mut x: Tensor<2>, constant: bool) -> Tensor<2> {
+    pub(crate) fn through_layers(&self, mut input: Input, constant: bool) -> Tensor<2> {
         let ends_in_relu = self.classes.is_some() && self.config.embedding().is_none();
         let count = self.layers.len();
         for (k, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, constant);
+            let mut x = layer.forward(input, constant);
             if k + 1 < count || ends_in_relu {
                 x = burn::tensor::activation::relu(x);
             }
+            input = x.into();
         }
-        x
+        input.x
     }
 
     /// Embeddings `[B, e]`: of length 1 for a projection, what meets the class weights otherwise.
     pub fn embed(&self, x: Tensor<2>) -> Tensor<2> {
+        self.embed_input(x.into())
+    }
+
+    pub(crate) fn embed_input(&self, input: Input) -> Tensor<2> {
+        let x = self.through_layers(input, false);
         match self.config {
-            HeadConfig::Projection { .. } => normalized(self.hidden(x)),
-            _ => self.hidden(x),
+            HeadConfig::Projection { .. } => normalized(x),
+            _ => x,
         }
     }
 
@@ -252,16 +271,20 @@ impl Head {
     /// # Errors
     /// [`Error::Unsupported`] for a projection, which has no classes.
     pub fn scores(&self, x: Tensor<2>) -> Result<Tensor<2>> {
+        self.score_input(x.into())
+    }
+
+    pub(crate) fn score_input(&self, input: Input) -> Result<Tensor<2>> {
         let (Some(classes), false) = (&self.classes, matches!(self.config, HeadConfig::Projection { .. })) else {
             return Err(Error::Unsupported {
                 what: "class scores of a projection".into(),
                 hint: "use its embeddings, or a linear or cosine head".into(),
             });
         };
-        let x = self.hidden(x);
+        let input = if self.has_layers() { self.through_layers(input, false).into() } else { input };
         Ok(match self.config {
-            HeadConfig::Cosine { .. } => normalized(x).matmul(normalized(classes.weights.val()).transpose()),
-            _ => classes.forward(x, false),
+            HeadConfig::Cosine { .. } => normalized(input.x).matmul(normalized(classes.weights.val()).transpose()),
+            _ => classes.forward(input, false),
         })
     }
 

@@ -3,9 +3,9 @@
 //! | you want | take |
 //! |---|---|
 //! | an objective as the loss of your own burn loop | [`ObjectiveLoss`] (see `examples/train_loop.rs`) |
-//! | to train a head on features in memory, with checkpoints | [`Training`] |
+//! | to train a head on features in memory, sparse or on disk, with checkpoints | [`Training`] |
 //! | to know which objective is best on your rows | [`compare`] |
-//! | embeddings or scores of a trained head | [`embed`], [`scores`] |
+//! | embeddings or scores of a trained head | [`embed`], [`scores`]; of rows elsewhere [`embed_rows`], [`score_rows`] |
 //!
 //! On burn's Flex device the core reads the tensors where they are, and writes gradients that burn takes over without a
 //! copy. On other devices ([`ObjectiveLoss::with_tiles`] does the same on Flex) score tiles are made, reduced and folded
@@ -34,6 +34,7 @@ mod attach;
 mod checkpoint;
 pub mod compare;
 mod config;
+mod data;
 mod error;
 mod file;
 mod head;
@@ -47,9 +48,10 @@ mod tensors;
 mod train;
 
 pub use config::{AttackConfig, TrainConfig};
+pub use data::Labelled;
 pub use error::{Error, Result};
 pub use head::{Dense, Head, HeadConfig};
-pub use infer::{embed, scores};
+pub use infer::{embed, embed_rows, score_rows, scores};
 pub use keener_run::Stop;
 pub use loss::{Inputs, ObjectiveLoss, Reduced};
 pub use optimizer::OptimizerConfig;
@@ -57,4 +59,4 @@ pub use plan::{fitting_head, reads_of};
 pub use sampler::SamplerConfig;
 pub use supervision::{Supervision, one_hot};
 pub use tensors::TileSize;
-pub use train::{Ended, Labelled, RunOptions, StepRecord, Training};
+pub use train::{Ended, RunOptions, StepRecord, Training};

@@ -1,7 +1,8 @@
-//! The training loop: a head on features in memory, one objective, a budget of steps.
+//! The training loop: a head on features, one objective, a budget of steps.
 
 use crate::attach;
 use crate::config::TrainConfig;
+use crate::data::{Input, Labelled};
 use crate::error::{Error, Result};
 use crate::head::{Head, HeadConfig, normalized};
 use crate::loss::{Inputs, ObjectiveLoss, Reduced};
@@ -15,58 +16,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::Path;
-
-/// Labelled rows in memory: features `[n, dim]`, row-major, and a class below `classes` for each.
-#[derive(Clone, Copy, Debug)]
-pub struct Labelled<'a> {
-    features: &'a [f32],
-    dim: usize,
-    labels: &'a [u32],
-    classes: usize,
-}
-
-impl<'a> Labelled<'a> {
-    /// Checks shapes and labels.
-    ///
-    /// # Errors
-    /// Shapes that do not fit, no rows at all, labels outside the classes, features that are not finite.
-    pub fn new(features: &'a [f32], dim: usize, labels: &'a [u32], classes: usize) -> Result<Self> {
-        if dim == 0 || labels.is_empty() || features.len() != labels.len() * dim {
-            let expected = format!("{} rows of {dim} features, at least one of each", labels.len());
-            return Err(keener::Error::shape("features", &[features.len()], expected).into());
-        }
-        if let Some(row) = labels.iter().position(|l| *l as usize >= classes) {
-            return Err(keener::Error::Label { label: i64::from(labels[row]), row, classes }.into());
-        }
-        if let Some(at) = features.iter().position(|f| !f.is_finite()) {
-            let (value, row, column) = (features[at].to_string(), at / dim, at % dim);
-            return Err(keener::Error::NonFinite { what: "features".into(), value, row, column }.into());
-        }
-        Ok(Self { features, dim, labels, classes })
-    }
-
-    /// Features a row.
-    pub fn dim(&self) -> usize {
-        self.dim
-    }
-
-    fn rows(&self, rows: &[u32], device: &Device) -> Tensor<2> {
-        let mut values = Vec::with_capacity(rows.len() * self.dim);
-        for row in rows {
-            let start = *row as usize * self.dim;
-            values.extend_from_slice(&self.features[start..start + self.dim]);
-        }
-        Tensor::from_data(TensorData::new(values, [rows.len(), self.dim]), device)
-    }
-
-    /// FNV-1a over shape, labels and features: tells whether a checkpoint belongs to these data.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let shape = [self.dim as u32, self.classes as u32];
-        let bits = self.features.iter().map(|f| f.to_bits());
-        let all = shape.into_iter().chain(self.labels.iter().copied()).chain(bits);
-        all.fold(0xcbf2_9ce4_8422_2325_u64, |h, word| (h ^ u64::from(word)).wrapping_mul(0x0000_0100_0000_01b3))
-    }
-}
+use std::sync::OnceLock;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +64,8 @@ pub struct Training<'a> {
     wiring: Wiring,
     sampler: Sampler,
     device: Device,
+    /// Of the data; computed when a checkpoint is written first.
+    pub(crate) fingerprint: OnceLock<u64>,
 }
 
 impl<'a> Training<'a> {
@@ -126,7 +78,7 @@ impl<'a> Training<'a> {
         let device = device.clone().autodiff();
         let loss = ObjectiveLoss::parse(&config.objective)?;
         let initial: Vec<f32> = loss.objective.f32().parameters().iter().map(|p| p.initial as f32).collect();
-        let head = config.head.init(data.dim, data.classes, &initial, config.seed, &device)?;
+        let head = config.head.init(data.dim(), data.classes, &initial, config.seed, &device)?;
         Self::with_head(config, data, head, loss, device)
     }
 
@@ -141,7 +93,8 @@ impl<'a> Training<'a> {
         let sampler = Sampler::new(wiring.sampler, data.labels, data.classes, config.batch_size, config.seed);
         let attack = ObjectiveLoss::parse("softmax_cross_entropy")?;
         let (optimizer, records) = (Optimizer::default(), Vec::new());
-        Ok(Self { config, data, head, optimizer, records, loss, attack, wiring, sampler, device })
+        let fingerprint = OnceLock::new();
+        Ok(Self { config, data, head, optimizer, records, loss, attack, wiring, sampler, device, fingerprint })
     }
 
     /// The head as it is now.
@@ -237,19 +190,21 @@ impl<'a> Training<'a> {
     /// Brings rows, head and supervision into the form that the objective reads.
     fn batch_loss(&self, drawn: &Drawn, step: usize) -> Result<Reduced> {
         let labels: Vec<u32> = drawn.rows.iter().map(|r| self.data.labels[*r as usize]).collect();
-        let x = self.data.rows(&drawn.rows, &self.device);
         let wiring = &self.wiring;
+        let compact = self.head.reads_columns() && !wiring.second;
+        let x = self.data.batch(&drawn.rows, compact, &self.device)?;
         let queries = self.queries(x.clone());
         let mut inputs = Inputs::embeddings(queries);
         let mut supervision = Supervision::classes(labels.as_slice());
         if let Some(classes) = self.head.class_weights().filter(|_| wiring.classes) {
+            let classes = if self.head.has_layers() { classes } else { x.weights(classes) };
             inputs = inputs.with_candidates(if wiring.normalize { normalized(classes) } else { classes });
             if let Some(bias) = self.head.class_bias() {
                 inputs = inputs.with_bias(bias);
             }
         }
         if wiring.pairs {
-            let partners = self.data.rows(&drawn.partners, &self.device);
+            let partners = self.data.batch(&drawn.partners, compact, &self.device)?;
             inputs = inputs.with_candidates(self.queries(partners));
             // Row i belongs to row i; others of its class are not negatives.
             supervision = Supervision::none().with_ids(labels.clone(), labels.clone());
@@ -258,8 +213,8 @@ impl<'a> Training<'a> {
             supervision = supervision.with_positives(one_hot(&labels));
         }
         if wiring.second {
-            let attacked = self.attacked(x, &labels, step)?;
-            inputs = inputs.with_second(self.queries(attacked));
+            let attacked = self.attacked(x.x, &labels, step)?;
+            inputs = inputs.with_second(self.queries(attacked.into()));
         }
         if let Some(parameters) = self.head.learned() {
             inputs = inputs.with_parameters(parameters);
@@ -267,8 +222,8 @@ impl<'a> Training<'a> {
         self.loss.reduced(&inputs, &supervision)
     }
 
-    fn queries(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self.head.hidden(x);
+    fn queries(&self, x: Input) -> Tensor<2> {
+        let x = self.head.through_layers(x, false);
         if self.wiring.normalize { normalized(x) } else { x }
     }
 
@@ -289,7 +244,7 @@ impl<'a> Training<'a> {
         let constant = |t: Tensor<2>| if cosine { normalized(t.inner()) } else { t.inner() };
         for _ in 0..attack.steps {
             let x = tensor(moved.clone()).require_grad();
-            let hidden = self.head.through_layers(x.clone(), true);
+            let hidden = self.head.through_layers(x.clone().into(), true);
             let mut inputs = Inputs::embeddings(if cosine { normalized(hidden) } else { hidden });
             if let Some(classes) = self.head.class_weights() {
                 inputs = inputs.with_candidates(constant(classes));
@@ -332,7 +287,7 @@ mod tests {
                 let scores = training.head().scores(x).unwrap();
                 objective.reduced(&Inputs::scores(scores), &Supervision::classes(&labels[..])).unwrap().value
             };
-            let x = data.rows(&[0, 1, 2, 3, 4, 5, 6, 7], &training.device);
+            let x = data.batch(&[0, 1, 2, 3, 4, 5, 6, 7], false, &training.device).unwrap().x;
             let moved = training.attacked(x.clone(), &labels, 3).unwrap();
             let change = (moved.clone() - x.clone()).abs().max().into_scalar::<f32>();
             assert!(change > 0.1 && change <= 0.2 + 1e-6, "{change}");

@@ -199,3 +199,80 @@ fn divergence_is_an_error_that_says_when() {
     let error = training.run(&RunOptions::default(), &mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
 }
+
+/// Digits with their zeros left out, and a few hundred columns that never or rarely hold anything.
+fn sparse(data: &keener_data::Dataset) -> (keener_data::Csr, Vec<f32>, usize) {
+    let dim = 600;
+    let mut values = vec![0.0; data.rows() * dim];
+    for row in 0..data.rows() {
+        values[row * dim + 100..row * dim + 164].copy_from_slice(data.row(row));
+        values[row * dim + 170 + row % 400] = 0.5;
+    }
+    let matrix = keener_data::Matrix::new("wide", values, dim, None).unwrap();
+    (keener_data::Csr::from_dense("wide", &matrix).unwrap(), matrix.values, dim)
+}
+
+#[test]
+fn sparse_rows_train_the_same_heads_as_dense_ones() {
+    let data = digits().train;
+    let (csr, values, dim) = sparse(&data);
+    let classes = data.num_classes();
+    let dense = Labelled::new(&values, dim, &data.labels, classes).unwrap();
+    let sparse = Labelled::from_source(&csr, &data.labels, classes).unwrap();
+    for (objective, head) in [
+        ("softmax_cross_entropy", HeadConfig::linear()),
+        ("softmax_cross_entropy", HeadConfig::Linear { hidden: Some(16), embedding: None, bias: true }),
+        ("cosface:scale=8", HeadConfig::cosine()),
+        ("cosface:scale=8", HeadConfig::Cosine { hidden: Some(16), embedding: Some(8) }),
+        ("tcm", HeadConfig::Projection { hidden: 16, out: 8 }),
+        ("info_nce", HeadConfig::Projection { hidden: 16, out: 8 }),
+        ("trades", HeadConfig::linear()),
+    ] {
+        let config = TrainConfig {
+            objective: objective.into(),
+            head: head.clone(),
+            optimizer: OptimizerConfig::sgd(),
+            batch_size: 24,
+            ..Default::default()
+        };
+        let train = |data| {
+            let mut training = Training::new(config.clone(), data, &device()).unwrap();
+            for _ in 0..5 {
+                training.step().unwrap();
+            }
+            training.head().clone()
+        };
+        let (one, two) = (train(dense), train(sparse));
+        for ((name, _, a), (.., b)) in one.named_parameters().unwrap().iter().zip(two.named_parameters().unwrap()) {
+            let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{objective} {head:?} {name}: {worst}");
+        }
+        let rows = [5, 0, 700];
+        let gathered: Vec<f32> = rows.iter().flat_map(|r| values[r * dim..(r + 1) * dim].to_vec()).collect();
+        let close = |a: Vec<f32>, b: Vec<f32>| {
+            assert_eq!(a.len(), b.len());
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5), "{objective} {head:?}");
+        };
+        close(embed(&one, &gathered).unwrap(), keener_burn::embed_rows(&one, &csr, rows).unwrap());
+        if !matches!(head, HeadConfig::Projection { .. }) {
+            close(scores(&one, &gathered).unwrap(), keener_burn::score_rows(&one, &csr, rows).unwrap());
+        }
+    }
+}
+
+#[test]
+fn checkpoints_know_sparse_rows_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let data = digits().train;
+    let (csr, ..) = sparse(&data);
+    let labelled = |csr| Labelled::from_source(csr, &data.labels, data.num_classes()).unwrap();
+    let mut training = Training::new(TrainConfig::default(), labelled(&csr), &device()).unwrap();
+    training.step().unwrap();
+    training.save_checkpoint(&path).unwrap();
+    assert_eq!(Training::resume(&path, labelled(&csr), &device()).unwrap().steps_done(), 1);
+    let mut other = csr.clone();
+    other.values_mut()[3] += 1.0;
+    assert!(matches!(Training::resume(&path, labelled(&other), &device()), Err(Error::Format { .. })));
+    assert!(Training::resume(&path, labelled(&csr).identified(7), &device()).is_err());
+}

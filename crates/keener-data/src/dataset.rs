@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::DataError;
+use crate::sparse::Csr;
 
 /// Labelled rows: features `[rows, dim]`, one class index a row.
 ///
@@ -147,28 +148,66 @@ impl Dataset {
     /// XXH3 (64 bits) over shape, feature bits, labels and names of classes and features; `name` and `source` do not
     /// count. The value is the same on every machine.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Xxh3::new();
-        hash_size(&mut hash, self.rows());
-        hash_size(&mut hash, self.dim);
-        let mut buffer = Vec::with_capacity(4 * 4096);
-        for chunk in self.features.chunks(4096) {
-            buffer.clear();
-            buffer.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
-            hash.update(&buffer);
+        let mut hash = Fingerprint::new(self.rows(), self.dim);
+        hash.numbers(&self.features);
+        hash.labels(&self.labels);
+        hash.names(&self.class_names);
+        if let Some(names) = &self.feature_names {
+            hash.names(names);
         }
-        for chunk in self.labels.chunks(4096) {
-            buffer.clear();
-            buffer.extend(chunk.iter().flat_map(|label| label.to_le_bytes()));
-            hash.update(&buffer);
+        hash.finish()
+    }
+}
+
+/// The hash of a data set, taken in piece by piece: shape, numbers, labels, names of classes, names of features.
+pub(crate) struct Fingerprint(Xxh3);
+
+impl Fingerprint {
+    pub(crate) fn new(rows: usize, dim: usize) -> Self {
+        let mut hash = Self(Xxh3::new());
+        hash.size(rows);
+        hash.size(dim);
+        hash
+    }
+
+    fn size(&mut self, size: usize) {
+        self.0.update(&(size as u64).to_le_bytes());
+    }
+
+    fn words<T: Copy>(&mut self, words: &[T], bytes: impl Fn(T) -> [u8; 4]) {
+        let mut buffer = [0; 4 * 4096];
+        for chunk in words.chunks(4096) {
+            buffer.chunks_exact_mut(4).zip(chunk).for_each(|(out, word)| out.copy_from_slice(&bytes(*word)));
+            self.0.update(&buffer[..4 * chunk.len()]);
         }
-        for names in [Some(&self.class_names), self.feature_names.as_ref()].into_iter().flatten() {
-            hash_size(&mut hash, names.len());
-            for name in names {
-                hash_size(&mut hash, name.len());
-                hash.update(name.as_bytes());
-            }
+    }
+
+    pub(crate) fn numbers(&mut self, values: &[f32]) {
+        self.words(values, f32::to_le_bytes);
+    }
+
+    /// Sparse rows: where each begins, columns and values.
+    pub(crate) fn sparse(&mut self, csr: &Csr) {
+        self.0.update(b"csr");
+        csr.indptr().iter().for_each(|&start| self.size(start));
+        self.words(csr.indices(), u32::to_le_bytes);
+        self.numbers(csr.values());
+    }
+
+    pub(crate) fn labels(&mut self, labels: &[u32]) {
+        self.words(labels, u32::to_le_bytes);
+    }
+
+    pub(crate) fn names(&mut self, names: &[String]) {
+        self.size(names.len());
+        for name in names {
+            self.size(name.len());
+            self.0.update(name.as_bytes());
         }
-        format!("{:016x}", hash.digest())
+    }
+
+    pub(crate) fn finish(self) -> String {
+        format!("{:016x}", self.0.digest())
     }
 }
 
@@ -223,10 +262,6 @@ impl Matrix {
     pub fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.dim..(i + 1) * self.dim]
     }
-}
-
-fn hash_size(hash: &mut Xxh3, size: usize) {
-    hash.update(&(size as u64).to_le_bytes());
 }
 
 /// Checks length and finiteness, and returns the number of rows.

@@ -40,6 +40,8 @@ mod formats;
 mod labels;
 mod open;
 mod options;
+mod samples;
+mod source;
 mod sparse;
 
 pub mod noise;
@@ -52,5 +54,8 @@ pub use error::DataError;
 pub use formats::Format;
 pub use open::{open, open_bytes, open_features};
 pub use options::{ImageOptions, Part, ReadOptions};
+pub use samples::Samples;
+pub use samples::open::{UnlabelledRows, open_rows, open_samples};
+pub use source::{RowSource, for_each_block, gather};
 pub use sparse::{Csr, Features};
 pub use standardize::Standardizer;

@@ -25,7 +25,11 @@ use crate::sparse::Features;
 /// # Ok::<(), keener_data::DataError>(())
 /// ```
 pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, DataError> {
-    let path = path.as_ref();
+    read_labelled(path.as_ref(), options)?.into_dataset()
+}
+
+/// Reads labelled rows as they are: sparse ones stay sparse.
+pub(crate) fn read_labelled(path: &Path, options: &ReadOptions) -> Result<Labelled, DataError> {
     let file = resolve(path, options.part)?;
     let name = formats::stem(if path.is_dir() { path } else { &file });
     let bytes = load(&file)?;
@@ -35,14 +39,15 @@ pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, Da
     };
     let shown = file.display().to_string();
     let Some(labels) = labels else {
-        return Ok(open_bytes(&shown, &bytes, options)?.renamed(name));
+        let Table { features, labels } = formats::read(&shown, &bytes, Want::Labelled, options)?;
+        return assemble(name, &shown, features, &shown, labels, options);
     };
     let alone = ReadOptions { label_column: None, drop_labels: false, ..options.clone() };
     let features = formats::read(&shown, &bytes, Want::Features, &alone)?.features;
     drop(bytes);
     let shown_labels = labels.display().to_string();
     let labels = formats::read(&shown_labels, &load(&labels)?, Want::Labels, options)?.labels;
-    Ok(assemble(&shown, features, &shown_labels, labels, options)?.renamed(name))
+    assemble(name, &shown, features, &shown_labels, labels, options)
 }
 
 /// Reads labelled rows from bytes in memory. `name` stands in for the path: its extension helps to find the format.
@@ -66,7 +71,7 @@ pub fn open_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Dat
         });
     }
     let Table { features, labels } = formats::read(name, bytes, Want::Labelled, options)?;
-    Ok(assemble(name, features, name, labels, options)?.renamed(formats::stem(Path::new(name))))
+    assemble(formats::stem(Path::new(name)), name, features, name, labels, options)?.into_dataset()
 }
 
 /// Reads unlabelled rows, for a prediction.
@@ -86,20 +91,35 @@ pub fn open_features(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Ma
     }
 }
 
-impl Dataset {
-    fn renamed(mut self, name: String) -> Self {
-        self.name = name;
-        self
+/// Labelled rows as a file holds them.
+pub(crate) struct Labelled {
+    pub(crate) name: String,
+    pub(crate) source: String,
+    pub(crate) features: Features,
+    pub(crate) labels: Vec<u32>,
+    pub(crate) class_names: Vec<String>,
+}
+
+impl Labelled {
+    fn into_dataset(self) -> Result<Dataset, DataError> {
+        let features = self.features.into_dense(&self.source)?;
+        let data = Dataset::new(self.name, features.values, features.dim, self.labels, self.class_names)?;
+        let data = data.with_source(self.source);
+        match features.names {
+            Some(names) => data.with_feature_names(names),
+            None => Ok(data),
+        }
     }
 }
 
 fn assemble(
+    name: String,
     file: &str,
     features: Option<Features>,
     labels_file: &str,
     labels: Option<RawLabels>,
     options: &ReadOptions,
-) -> Result<Dataset, DataError> {
+) -> Result<Labelled, DataError> {
     let empty = |what: &str| DataError::Empty { place: file.into(), what: what.into() };
     let features = features.ok_or_else(|| empty("features"))?;
     let labels = labels.ok_or_else(|| empty("labels"))?;
@@ -111,21 +131,16 @@ fn assemble(
             found: labels.len(),
         });
     }
-    let features = features.into_dense(file)?;
     let (labels, class_names) = labels.into_classes(labels_file, options.class_names.as_deref())?;
-    let data = Dataset::new(file, features.values, features.dim, labels, class_names)?.with_source(file);
-    match features.names {
-        Some(names) => data.with_feature_names(names),
-        None => Ok(data),
-    }
+    Ok(Labelled { name, source: file.into(), features, labels, class_names })
 }
 
-fn load(path: &Path) -> Result<Vec<u8>, DataError> {
+pub(crate) fn load(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(|source| DataError::Io { file: path.display().to_string(), source })
 }
 
 /// The file itself; for a directory, its file of images.
-fn resolve(path: &Path, part: Part) -> Result<PathBuf, DataError> {
+pub(crate) fn resolve(path: &Path, part: Part) -> Result<PathBuf, DataError> {
     let failed = |source| DataError::Io { file: path.display().to_string(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(path.to_path_buf());
@@ -158,7 +173,7 @@ fn resolve(path: &Path, part: Part) -> Result<PathBuf, DataError> {
 }
 
 /// The file of labels that belongs to a file of images, if it exists.
-fn labels_beside(images: &Path) -> Option<PathBuf> {
+pub(crate) fn labels_beside(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
     let at = name.find("images")?;
     let (before, after) = (&name[..at], formats::without_gz(&name[at + "images".len()..]));

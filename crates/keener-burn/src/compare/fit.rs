@@ -6,19 +6,18 @@ use super::error::CompareError;
 use super::splits::Labelled;
 use crate::{Error, Head, HeadConfig, TrainConfig, Training};
 use burn::tensor::Device;
-use keener_data::{Dataset, Standardizer};
+use keener_data::{RowSource, Samples, Standardizer};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Points of a learning curve.
 const CURVE: usize = 50;
 
-/// Features of some rows with their labels, ready to compute with.
-#[derive(Clone, Debug, PartialEq)]
+/// Some rows with their labels, ready to compute with.
+#[derive(Clone, Debug)]
 pub struct Rows {
     /// `[n, dim]`
-    pub features: Vec<f32>,
-    /// Features a row.
-    pub dim: usize,
+    pub features: Arc<dyn RowSource>,
     /// `[n]`
     pub labels: Vec<u32>,
     /// Number of classes.
@@ -30,19 +29,22 @@ impl Rows {
     ///
     /// # Errors
     /// Features that cannot be standardised.
-    pub fn gather(data: &Dataset, part: &Labelled, standardizer: &Standardizer) -> Result<Self, CompareError> {
-        let mut features: Vec<f32> = part.rows.iter().flat_map(|r| data.row(*r)).copied().collect();
-        standardizer.apply(&mut features, data.dim)?;
-        Ok(Self { features, dim: data.dim, labels: part.labels.clone(), classes: part.classes })
+    pub fn gather(data: &Samples, part: &Labelled, standardizer: &Standardizer) -> Result<Self, CompareError> {
+        let features = data.gather(&part.rows, Some(standardizer))?;
+        Ok(Self { features, labels: part.labels.clone(), classes: part.classes })
     }
 
     /// Statistics of the features of some rows: those that are trained on, so that nothing is learned from others.
     ///
     /// # Errors
     /// No rows, or features that are not finite.
-    pub fn standardizer(data: &Dataset, part: &Labelled) -> Result<Standardizer, CompareError> {
-        let features: Vec<f32> = part.rows.iter().flat_map(|r| data.row(*r)).copied().collect();
-        Ok(Standardizer::fit(&features, data.dim)?)
+    pub fn standardizer(data: &Samples, part: &Labelled) -> Result<Standardizer, CompareError> {
+        Ok(data.prepare(&part.rows)?)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
     }
 
     /// Labels as the metrics read them.
@@ -111,7 +113,7 @@ pub(crate) fn train_config(candidate: &Candidate, config: &CompareConfig, fit: &
 /// # Errors
 /// What the training raises, [`Error::Diverged`] among it.
 pub fn fit(candidate: &Candidate, config: &CompareConfig, rows: &Rows, fit: &Fit) -> Result<Fitted, Error> {
-    let data = crate::Labelled::new(&rows.features, rows.dim, &rows.labels, rows.classes)?;
+    let data = crate::Labelled::from_source(&*rows.features, &rows.labels, rows.classes)?;
     let started = Instant::now();
     let mut training = Training::new(train_config(candidate, config, fit), data, &Device::flex())?;
     for _ in 0..fit.steps {

@@ -40,7 +40,7 @@ pub use details::{ClassDetails, Details, ReliabilityBar, RetrieveDetails};
 pub use error::CompareError;
 pub use fit::{Fit, Fitted, Rows, fit, head_for};
 pub use measure::{Measures, Metric};
-pub use readout::{Readout, raw_scale, read_out};
+pub use readout::{Readout, class_means, raw_scale, read_out};
 pub use run::{Line, Outcome, Unit, run, step_equivalents, steps_for};
 pub use splits::{Labelled, Part, Splits};
 pub use tune::{Chosen, Rung, Trial, Tuned};

@@ -3,8 +3,8 @@
 use super::candidate::{Candidate, effective};
 use super::config::HeadChoice;
 use super::fit::Rows;
-use crate::{Error, Head, embed, scores};
-use keener::metrics::neighbours::ClassMeans;
+use crate::{Error, Head, embed_rows, score_rows};
+use keener::metrics::neighbours::{ClassMeans, ClassSums};
 use serde_json::Value;
 
 /// Multiplies cosines where the objective itself has no scale.
@@ -64,12 +64,38 @@ pub fn read_out<'h>(
         let cosine = matches!(head.config(), crate::HeadConfig::Cosine { .. });
         Kind::Scores(if cosine { raw_scale(spec, head)? } else { 1.0 })
     } else {
-        let embeddings = embed(head, &train.features)?;
-        let dim = embeddings.len() / train.labels.len().max(1);
-        let means = ClassMeans::fit(&embeddings, dim, &train.indices(), train.classes)?;
-        Kind::Means(means, raw_scale(spec, head)?)
+        Kind::Means(class_means(head, train)?, raw_scale(spec, head)?)
     };
     Ok(Readout { head, kind })
+}
+
+/// Means of the embeddings of each class, taken in block by block.
+///
+/// # Errors
+/// As [`read_out`].
+pub fn class_means(head: &Head, rows: &Rows) -> Result<ClassMeans, Error> {
+    /// Rows whose embeddings are in memory at a time.
+    const ROWS: usize = 1 << 14;
+    let labels = rows.indices();
+    let mut sums = None;
+    for first in (0..rows.len()).step_by(ROWS) {
+        let block = first..(first + ROWS).min(rows.len());
+        let embeddings = embed_rows(head, &*rows.features, block.clone())?;
+        let dim = embeddings.len() / block.len();
+        let sums = sums.get_or_insert_with(|| ClassSums::new(dim, rows.classes));
+        sums.add(&embeddings, &labels[block])?;
+    }
+    Ok(sums.unwrap_or_else(|| ClassSums::new(1, rows.classes)).means()?)
+}
+
+impl Rows {
+    /// Embeddings `[n, e]`.
+    ///
+    /// # Errors
+    /// Features of another width, or that cannot be read.
+    pub fn embed(&self, head: &Head) -> Result<Vec<f32>, Error> {
+        embed_rows(head, &*self.features, 0..self.len())
+    }
 }
 
 impl Readout<'_> {
@@ -79,10 +105,11 @@ impl Readout<'_> {
     /// Embeddings without direction.
     pub fn logits(&self, rows: &Rows) -> Result<Vec<f64>, Error> {
         match &self.kind {
-            Kind::Scores(scale) => {
-                Ok(scores(self.head, &rows.features)?.into_iter().map(|s| f64::from(s) * scale).collect())
-            }
-            Kind::Means(means, scale) => Ok(means.logits(&embed(self.head, &rows.features)?, *scale)?),
+            Kind::Scores(scale) => Ok(score_rows(self.head, &*rows.features, 0..rows.len())?
+                .into_iter()
+                .map(|s| f64::from(s) * scale)
+                .collect()),
+            Kind::Means(means, scale) => Ok(means.logits(&rows.embed(self.head)?, *scale)?),
         }
     }
 
@@ -91,7 +118,7 @@ impl Readout<'_> {
     /// # Errors
     /// Features of another width.
     pub fn embeddings(&self, rows: &Rows) -> Result<(Vec<f32>, usize), Error> {
-        let embeddings = embed(self.head, &rows.features)?;
+        let embeddings = rows.embed(self.head)?;
         let dim = embeddings.len() / rows.labels.len().max(1);
         Ok((embeddings, dim))
     }

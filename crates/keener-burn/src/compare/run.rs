@@ -10,7 +10,7 @@ use super::readout::read_out;
 use super::splits::{Part, Splits};
 use super::tune::{Chosen, Tuned, rungs, tune};
 use crate::Error;
-use keener_data::Dataset;
+use keener_data::Samples;
 use keener_run::Stop;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
@@ -66,7 +66,7 @@ pub struct Outcome {
 }
 
 struct Bench<'a> {
-    data: &'a Dataset,
+    data: &'a Samples,
     config: &'a CompareConfig,
     candidates: Vec<Candidate>,
     splits: Vec<(Scenario, Splits)>,
@@ -81,7 +81,7 @@ struct Bench<'a> {
 /// Settings, objectives and data that do not fit, before anything is trained; failures of `keep`;
 /// [`CompareError::Stopped`]. A training that fails is a unit that says so.
 pub fn run(
-    data: &Dataset,
+    data: &Samples,
     config: &CompareConfig,
     done: &[Line],
     workers: usize,
@@ -201,7 +201,7 @@ impl Bench<'_> {
         };
         let mut pictures = None;
         if pictured {
-            let labels: Vec<u32> = part.test.rows.iter().map(|r| self.data.labels[*r]).collect();
+            let labels: Vec<u32> = part.test.rows.iter().map(|r| self.data.labels()[*r]).collect();
             pictures = Some(details::map(&embeddings, dim, &labels)?);
         }
         match scenario.task() {
@@ -293,7 +293,7 @@ pub fn step_equivalents(config: &CompareConfig) -> Result<f64, CompareError> {
 ///
 /// # Errors
 /// As [`run`]; a budget that is no positive number.
-pub fn steps_for(data: &Dataset, config: &CompareConfig, seconds: f64, workers: usize) -> Result<usize, CompareError> {
+pub fn steps_for(data: &Samples, config: &CompareConfig, seconds: f64, workers: usize) -> Result<usize, CompareError> {
     if !(seconds.is_finite() && seconds > 0.0) {
         let expected = "a finite number > 0".to_string();
         return Err(CompareError::Setting { name: "seconds", value: seconds.to_string(), expected });

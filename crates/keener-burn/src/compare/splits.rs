@@ -5,7 +5,7 @@
 
 use super::config::{CompareConfig, Scenario, derived_seed, stream};
 use super::error::CompareError;
-use keener_data::{Dataset, noise, split};
+use keener_data::{Samples, noise, split};
 
 /// Share of the rows that tuning may see.
 const DEVELOPMENT: f64 = 0.4;
@@ -56,10 +56,10 @@ impl Splits {
     ///
     /// # Errors
     /// Too few classes, or too few rows in one.
-    pub fn draw(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<Self, CompareError> {
+    pub fn draw(data: &Samples, scenario: Scenario, config: &CompareConfig) -> Result<Self, CompareError> {
         check(data, scenario, config)?;
         let base = derived_seed(config.seed, stream::DEVELOPMENT, scenario as u64);
-        let mut halves = split::stratified(&data.labels, &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
+        let mut halves = split::stratified(data.labels(), &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
         let (development, measured) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
         let draw = Draw { data, scenario, config };
         let noisy = draw.noisy(development.clone(), FOLDS)?.labels;
@@ -82,7 +82,7 @@ impl Splits {
     }
 }
 
-fn check(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<(), CompareError> {
+fn check(data: &Samples, scenario: Scenario, config: &CompareConfig) -> Result<(), CompareError> {
     let counts = data.class_counts();
     let inhabited = counts.iter().filter(|c| **c > 0).count();
     let (classes, rows, hint) = match scenario {
@@ -104,7 +104,7 @@ fn check(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<(
         None => Ok(()),
         Some(class) => Err(CompareError::TooFewRows {
             scenario,
-            class: data.class_names.get(class).cloned().unwrap_or_else(|| class.to_string()),
+            class: data.class_names().get(class).cloned().unwrap_or_else(|| class.to_string()),
             rows: counts[class],
             needed: rows,
             hint,
@@ -113,7 +113,7 @@ fn check(data: &Dataset, scenario: Scenario, config: &CompareConfig) -> Result<(
 }
 
 struct Draw<'a> {
-    data: &'a Dataset,
+    data: &'a Samples,
     scenario: Scenario,
     config: &'a CompareConfig,
 }
@@ -125,14 +125,14 @@ impl Draw<'_> {
 
     /// `parts` stratified parts of some rows.
     fn stratified(&self, rows: &[usize], fractions: &[f64], at: u64) -> Result<Vec<Vec<usize>>, CompareError> {
-        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         let parts = split::stratified(&labels, fractions, self.seed(stream::SPLIT, at))?;
         Ok(parts.into_iter().map(|part| part.into_iter().map(|i| rows[i]).collect()).collect())
     }
 
     /// `k` rows a class, and the rest.
     fn few(&self, rows: &[usize], k: usize, at: u64) -> Result<(Vec<usize>, Vec<usize>), CompareError> {
-        let taken = split::few_per_class(&self.data.labels, rows, k, self.seed(stream::FEW, at))?;
+        let taken = split::few_per_class(self.data.labels(), rows, k, self.seed(stream::FEW, at))?;
         let rest = rows.iter().copied().filter(|r| taken.binary_search(r).is_err()).collect();
         Ok((taken, rest))
     }
@@ -143,13 +143,13 @@ impl Draw<'_> {
             return Ok(rows);
         }
         let share = most as f64 / rows.len() as f64;
-        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         let parts = split::stratified(&labels, &[share, 1.0 - share], self.seed(stream::CAP, at))?;
         Ok(parts[0].iter().map(|i| rows[*i]).collect())
     }
 
     fn labelled(&self, rows: Vec<usize>) -> Labelled {
-        let labels = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let labels = rows.iter().map(|r| self.data.labels()[*r]).collect();
         Labelled { rows, labels, classes: self.data.num_classes() }
     }
 
@@ -165,7 +165,7 @@ impl Draw<'_> {
 
     /// Two halves of the classes with their rows, classes renumbered in each.
     fn disjoint(&self, rows: &[usize], at: u64) -> Result<[Labelled; 2], CompareError> {
-        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let labels: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         let seed = self.seed(stream::SPLIT, at);
         let parts = split::class_disjoint(&labels, self.data.num_classes(), &[0.5, 0.5], seed)?;
         let half = |part: &Vec<usize>| self.renumbered(part.iter().map(|i| rows[*i]).collect());
@@ -173,10 +173,10 @@ impl Draw<'_> {
     }
 
     fn renumbered(&self, rows: Vec<usize>) -> Labelled {
-        let mut classes: Vec<u32> = rows.iter().map(|r| self.data.labels[*r]).collect();
+        let mut classes: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         classes.sort_unstable();
         classes.dedup();
-        let place = |r: &usize| classes.partition_point(|c| *c < self.data.labels[*r]) as u32;
+        let place = |r: &usize| classes.partition_point(|c| *c < self.data.labels()[*r]) as u32;
         Labelled { labels: rows.iter().map(place).collect(), rows, classes: classes.len() }
     }
 
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn no_row_that_is_tested_is_tuned_on_and_parts_are_disjoint() {
-        let data = keener_data::digits();
+        let data = Samples::from(keener_data::digits());
         for scenario in Scenario::ALL {
             let splits = Splits::draw(&data, scenario, &CompareConfig::default()).unwrap();
             assert!(!splits.leaks(), "{scenario}");
@@ -253,7 +253,7 @@ mod tests {
                 assert!(!part.test.rows.is_empty());
                 let clean = part.test.rows.iter().zip(&part.test.labels);
                 if scenario.task() == super::super::Task::Classify {
-                    assert!(clean.into_iter().all(|(r, l)| data.labels[*r] == *l), "test labels are true");
+                    assert!(clean.into_iter().all(|(r, l)| data.labels()[*r] == *l), "test labels are true");
                 }
             }
             assert_ne!(splits.repeats[0], splits.repeats[1]);
@@ -263,10 +263,10 @@ mod tests {
 
     #[test]
     fn noise_reaches_training_and_validation() {
-        let data = keener_data::digits();
+        let data = Samples::from(keener_data::digits());
         let splits = Splits::draw(&data, Scenario::NoisyLabels, &CompareConfig::default()).unwrap();
         let wrong = |l: &Labelled| {
-            l.rows.iter().zip(&l.labels).filter(|(r, y)| data.labels[**r] != **y).count() as f64 / l.rows.len() as f64
+            l.rows.iter().zip(&l.labels).filter(|(r, y)| data.labels()[**r] != **y).count() as f64 / l.rows.len() as f64
         };
         for part in splits.repeats.iter() {
             assert!((wrong(&part.train) - 0.4).abs() < 0.01 && (wrong(&part.validation) - 0.4).abs() < 0.01);
@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn unseen_classes_are_unseen() {
-        let data = keener_data::digits();
+        let data = Samples::from(keener_data::digits());
         let splits = Splits::draw(&data, Scenario::UnseenClasses, &CompareConfig::default()).unwrap();
         for part in &splits.repeats {
             let classes =
-                |l: &Labelled| l.rows.iter().map(|r| data.labels[*r]).collect::<std::collections::BTreeSet<_>>();
+                |l: &Labelled| l.rows.iter().map(|r| data.labels()[*r]).collect::<std::collections::BTreeSet<_>>();
             assert!(classes(&part.train).is_disjoint(&classes(&part.test)));
             assert_eq!((part.train.classes, part.test.classes), (5, 5));
             assert!(part.train.labels.iter().all(|l| *l < 5));
@@ -305,7 +305,8 @@ mod tests {
         let features = vec![0.0; 40];
         let mut labels = vec![0; 40];
         labels[..5].fill(1);
-        let data = Dataset::new("tiny", features, 1, labels, vec!["many".into(), "rare".into()]).unwrap();
+        let data =
+            keener_data::Dataset::new("tiny", features, 1, labels, vec!["many".into(), "rare".into()]).unwrap().into();
         let error = Splits::draw(&data, Scenario::Full, &CompareConfig::default()).unwrap_err().to_string();
         assert!(error.contains("`rare` has 5 rows") && error.contains("at least 12"), "{error}");
         let error = Splits::draw(&data, Scenario::UnseenClasses, &CompareConfig::default()).unwrap_err().to_string();

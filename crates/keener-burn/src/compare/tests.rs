@@ -1,13 +1,13 @@
 //! The comparison as a whole, on a few points in the plane.
 
 use super::*;
-use keener_data::Dataset;
+use keener_data::{Dataset, Samples};
 use keener_run::Stop;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Four blobs around corners, with some overlap.
-fn blobs(rows: usize) -> Dataset {
+fn rows(rows: usize) -> Dataset {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for i in 0..rows {
@@ -19,6 +19,10 @@ fn blobs(rows: usize) -> Dataset {
     }
     let names = (0..4).map(|c| format!("c{c}")).collect();
     Dataset::new("blobs", features, 3, labels, names).unwrap()
+}
+
+fn blobs(count: usize) -> Samples {
+    rows(count).into()
 }
 
 fn quick() -> CompareConfig {
@@ -105,18 +109,19 @@ fn a_stop_finishes_what_is_begun_and_says_how_far_it_came() {
 #[test]
 fn nothing_is_tuned_on_test_rows() {
     let data = blobs(240);
-    let config = quick();
+    let (truth, config) = (rows(240), quick());
     for scenario in [Scenario::Full, Scenario::FewLabels, Scenario::NoisyLabels, Scenario::UnseenClasses] {
         let splits = Splits::draw(&data, scenario, &config).unwrap();
         // Every label outside the development rows is replaced by another one.
         let seen = splits.development_rows();
-        let mut garbled = data.clone();
+        let mut garbled = truth.clone();
         for row in (0..data.rows()).filter(|r| !seen.contains(r)) {
             garbled.labels[row] = (garbled.labels[row] + 1 + (row as u32) % 3) % 4;
         }
+        let garbled = Samples::from(garbled);
         for spec in &config.objectives {
             let candidate = Candidate::new(spec, config.head).unwrap();
-            let choose = |data: &Dataset| {
+            let choose = |data: &Samples| {
                 let found = tune::tune(data, scenario, &candidate, &config, &splits.development).unwrap();
                 (found.chosen, found.trials)
             };

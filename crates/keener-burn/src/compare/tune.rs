@@ -14,7 +14,7 @@ use super::measure::{self, Measures};
 use super::readout::read_out;
 use super::splits::Part;
 use crate::Error;
-use keener_data::Dataset;
+use keener_data::Samples;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -113,7 +113,7 @@ fn order(a: &Option<(f64, f64)>, b: &Option<(f64, f64)>) -> Ordering {
 /// # Errors
 /// Rows that cannot be standardised. A trial that fails is only ranked last.
 pub(crate) fn tune(
-    data: &Dataset,
+    data: &Samples,
     scenario: Scenario,
     candidate: &Candidate,
     config: &CompareConfig,

@@ -103,29 +103,9 @@ impl ClassMeans {
     /// Empty or ragged input, labels out of range, non-finite values, rows of norm zero; undefined when a class has no
     /// member or its members cancel out.
     pub fn fit<T: Real>(embeddings: &[T], dim: usize, labels: &[usize], classes: usize) -> Result<Self> {
-        let n = rows::matrix("embeddings", embeddings, dim)?;
-        rows::labels("labels", labels, n, classes)?;
-        let (unit, _) = rows::normalised("embeddings", embeddings, dim)?;
-        let mut sums = vec![0.0; classes * dim];
-        let mut members = vec![0usize; classes];
-        for (row, &y) in unit.chunks_exact(dim).zip(labels) {
-            sums[y * dim..(y + 1) * dim].iter_mut().zip(row).for_each(|(s, u)| *s += u);
-            members[y] += 1;
-        }
-        for (class, row) in sums.chunks_exact_mut(dim).enumerate() {
-            let length = rows::norm(row);
-            let reason = match members[class] {
-                0 => "it has no members",
-                // Unit vectors whose sum is rounding noise have no mean direction.
-                m if length <= m as f64 * 1e-14 => "its members cancel out",
-                _ => {
-                    row.iter_mut().for_each(|s| *s /= length);
-                    continue;
-                }
-            };
-            return Err(Error::Undefined { what: format!("mean of class {class}"), reason: reason.to_string() });
-        }
-        Ok(Self { means: sums, classes, dim })
+        let mut sums = ClassSums::new(dim, classes);
+        sums.add(embeddings, labels)?;
+        sums.means()
     }
 
     /// The normalised class means `[classes, dim]`.
@@ -147,6 +127,68 @@ impl ClassMeans {
         })?;
         debug_assert!(logits.iter().all(|row| row.len() == self.classes));
         Ok(logits.concat())
+    }
+}
+
+/// Sums of normalised embeddings by class, on the way to [`ClassMeans`], for embeddings that come block by block.
+///
+/// ```
+/// use keener::metrics::neighbours::{ClassMeans, ClassSums};
+/// let mut sums = ClassSums::new(2, 2);
+/// sums.add(&[3.0f32, 0.0], &[0])?;
+/// sums.add(&[0.0f32, 1.0, 1.0, 1.0], &[1, 1])?;
+/// assert_eq!(sums.means()?, ClassMeans::fit(&[3.0f32, 0.0, 0.0, 1.0, 1.0, 1.0], 2, &[0, 1, 1], 2)?);
+/// # Ok::<(), keener::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassSums {
+    sums: Vec<f64>,
+    members: Vec<usize>,
+    dim: usize,
+}
+
+impl ClassSums {
+    /// No embeddings of width `dim` yet, of `classes` classes.
+    pub fn new(dim: usize, classes: usize) -> Self {
+        Self { sums: vec![0.0; classes * dim], members: vec![0; classes], dim }
+    }
+
+    /// Adds embeddings `[n, dim]`.
+    ///
+    /// # Errors
+    /// As [`ClassMeans::fit`]; nothing is added then.
+    pub fn add<T: Real>(&mut self, embeddings: &[T], labels: &[usize]) -> Result<()> {
+        let dim = self.dim;
+        let n = rows::matrix("embeddings", embeddings, dim)?;
+        rows::labels("labels", labels, n, self.members.len())?;
+        let (unit, _) = rows::normalised("embeddings", embeddings, dim)?;
+        for (row, &y) in unit.chunks_exact(dim).zip(labels) {
+            self.sums[y * dim..(y + 1) * dim].iter_mut().zip(row).for_each(|(s, u)| *s += u);
+            self.members[y] += 1;
+        }
+        Ok(())
+    }
+
+    /// The means.
+    ///
+    /// # Errors
+    /// Undefined when a class has no member or its members cancel out.
+    pub fn means(self) -> Result<ClassMeans> {
+        let Self { mut sums, members, dim } = self;
+        for (class, row) in sums.chunks_exact_mut(dim).enumerate() {
+            let length = rows::norm(row);
+            let reason = match members[class] {
+                0 => "it has no members",
+                // Unit vectors whose sum is rounding noise have no mean direction.
+                m if length <= m as f64 * 1e-14 => "its members cancel out",
+                _ => {
+                    row.iter_mut().for_each(|s| *s /= length);
+                    continue;
+                }
+            };
+            return Err(Error::Undefined { what: format!("mean of class {class}"), reason: reason.to_string() });
+        }
+        Ok(ClassMeans { means: sums, classes: members.len(), dim })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::paths;
 use anyhow::Result;
-use keener_data::{Dataset, ReadOptions};
+use keener_data::{ReadOptions, Samples};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -57,10 +57,10 @@ impl DataRecord {
     ///
     /// # Errors
     /// When the content differs.
-    pub(crate) fn check(&self, data: &Dataset) -> Result<()> {
-        match (&self.fingerprint, data.fingerprint()) {
+    pub(crate) fn check(&self, data: &Samples) -> Result<()> {
+        match (&self.fingerprint, data.fingerprint()?) {
             (Some(then), now) if *then != now => {
-                let message = format!("{} holds other data than then: content {now}, expected {then}", data.source);
+                let message = format!("{} holds other data than then: content {now}, expected {then}", data.source());
                 Err(Failure::wrong(message)
                     .hint("the file as it was; or leave `fingerprint` out of the configuration to take the new one")
                     .into())
@@ -104,14 +104,14 @@ impl DataArgs {
     }
 
     /// Reads the data.
-    pub(crate) fn open(&self) -> Result<Dataset> {
-        let Some(path) = &self.data else { return Ok(keener_data::digits()) };
+    pub(crate) fn open(&self) -> Result<Samples> {
+        let Some(path) = &self.data else { return Ok(keener_data::digits().into()) };
         let options = ReadOptions {
             labels: self.labels.clone(),
             label_column: self.label_column.clone(),
             ..ReadOptions::default()
         };
-        Ok(keener_data::open(path, &options)?)
+        Ok(keener_data::open_samples(path, &options, usize::MAX)?)
     }
 
     /// The arguments again, for a command line that reproduces a run.

@@ -1,7 +1,7 @@
 //! The pictures of the report.
 
 use keener_burn::compare::{Board, Details, Metric, ReliabilityBar, Task, Unit, Verdict};
-use keener_data::Dataset;
+use keener_data::Samples;
 use keener_report::Svg;
 use keener_report::plot::{self, Axis, Emphasis, Interval, Intervals, Lines, Series};
 
@@ -116,18 +116,18 @@ pub(crate) fn reliability(board: &Board, units: &[&Unit], most: usize) -> Vec<(S
 }
 
 /// Confusion of the best.
-pub(crate) fn confusion(board: &Board, units: &[&Unit], data: &Dataset) -> Option<Svg> {
+pub(crate) fn confusion(board: &Board, units: &[&Unit], data: &Samples) -> Option<Svg> {
     let winner = board.winner()?;
     let classes = details(units, &winner.objective)?.classes.as_ref()?;
     Some(plot::confusion(&plot::Confusion {
         title: format!("{}: confusion of {}", board.scenario.title(), winner.objective),
-        classes: data.class_names.clone(),
+        classes: data.class_names().to_vec(),
         counts: classes.confusion.clone(),
     }))
 }
 
 /// Maps of the embeddings of the best and of the worst.
-pub(crate) fn maps(board: &Board, units: &[&Unit], data: &Dataset) -> Vec<(Svg, String)> {
+pub(crate) fn maps(board: &Board, units: &[&Unit], data: &Samples) -> Vec<(Svg, String)> {
     let sound: Vec<&keener_burn::compare::Row> = board.rows.iter().filter(|r| r.verdict != Verdict::Failed).collect();
     let (Some(best), Some(worst)) = (sound.first(), sound.last()) else { return Vec::new() };
     let mut rows = vec![(*best, "best")];
@@ -142,7 +142,7 @@ pub(crate) fn maps(board: &Board, units: &[&Unit], data: &Dataset) -> Vec<(Svg, 
             y: Axis::linear(format!("second, {:.0} %", 100.0 * found.explained.1)),
             points: found.map.clone(),
             labels: found.map_labels.iter().map(|l| *l as usize).collect(),
-            classes: data.class_names.clone(),
+            classes: data.class_names().to_vec(),
             equal: true,
             ..plot::Scatter::default()
         });

@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use anyhow::{Context, Result};
 use keener_burn::compare::{CompareConfig, Line};
-use keener_data::Dataset;
+use keener_data::Samples;
 use keener_run::{Error, Identity, Log};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -30,16 +30,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(data: &Dataset, config: &CompareConfig) -> Self {
-        Self {
+    pub(crate) fn new(data: &Samples, config: &CompareConfig) -> Result<Self> {
+        Ok(Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            data: data.name.clone(),
+            data: data.name().into(),
             rows: data.rows(),
-            features: data.dim,
+            features: data.dim(),
             classes: data.num_classes(),
-            fingerprint: data.fingerprint(),
+            fingerprint: data.fingerprint()?,
             config: config.clone(),
-        }
+        })
     }
 
     /// Settings in which two plans differ, in words.

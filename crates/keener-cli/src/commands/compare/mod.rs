@@ -17,7 +17,7 @@ use anyhow::Result;
 use data::DataArgs;
 use folder::{Folder, Interrupted, Plan};
 use keener_burn::compare::{self, CompareConfig, CompareError, Outcome, Scenario};
-use keener_data::Dataset;
+use keener_data::Samples;
 use settings::Settings;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -149,7 +149,7 @@ pub(crate) struct Args {
 
 /// Everything that tables and report are made from.
 pub(crate) struct Compared<'a> {
-    pub(crate) data: &'a Dataset,
+    pub(crate) data: &'a Samples,
     pub(crate) plan: &'a Plan,
     pub(crate) outcome: &'a Outcome,
     pub(crate) boards: Vec<compare::Board>,
@@ -232,13 +232,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let data = DataArgs::from(&settings.data).open()?;
     settings.data.check(&data)?;
-    settings.data.fingerprint = Some(data.fingerprint());
+    settings.data.fingerprint = Some(data.fingerprint()?);
     let workers = rayon::current_num_threads();
     let config = &mut settings.compare;
     for scenario in &config.scenarios {
         compare::Splits::draw(&data, *scenario, config).map_err(shown)?;
     }
-    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name)));
+    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name())));
     // A comparison that was killed before it began left nothing: it begins now.
     let nothing = !out.exists() || out.read_dir().is_ok_and(|mut entries| entries.next().is_none());
     let interrupted = (args.resume && !nothing).then(|| Interrupted::open(&out)).transpose()?;
@@ -250,7 +250,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         };
     }
     let config = &settings.compare;
-    let plan = Plan::new(&data, config);
+    let plan = Plan::new(&data, config)?;
     let there = Settings { data: settings.data.seen_from(&out), ..settings.clone() };
     let (folder, done) = Folder::open(&out, &plan, interrupted, &[(CONFIG, &settings::to_text(&there)?)])?;
     let stop = stop_on_signal("training")?;

@@ -147,7 +147,7 @@ fn method(compared: &Compared<'_>) -> Section {
         )
     });
     let mut pairs: Vec<(String, String)> = vec![
-        ("data".into(), format!("{} (content {})", compared.data.source, plan.fingerprint)),
+        ("data".into(), format!("{} (content {})", compared.data.source(), plan.fingerprint)),
         ("heads".into(), head_words(compared)),
         ("budget".into(), format!("{} steps of {} rows for every objective, AdamW, weight decay {}, 5 % warm-up, cosine decay to zero", config.steps, config.batch, config.weight_decay)),
         ("batches".into(), "shuffled rows; for objectives over the pairs of a batch, several rows of each of some classes; for objectives over two views, rows with another row of the same class as second view (other rows of the class are no negatives)".into()),

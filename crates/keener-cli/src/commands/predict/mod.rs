@@ -1,12 +1,14 @@
 //! `keener predict`: classes or embeddings of new rows by a trained run.
 
+mod out;
+
 use crate::commands::train::run_folder::{MODEL, READOUT, ReadoutRecord, check_version, read_json};
 use crate::error::Failure;
-use crate::output::print;
 use anyhow::Result;
 use keener::metrics::classification::{argmax, softmax};
 use keener_burn::Head;
-use keener_data::ReadOptions;
+use keener_data::{ReadOptions, RowSource};
+use out::Output;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -53,14 +55,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
         drop_labels: args.label_column.is_none(),
         ..ReadOptions::default()
     };
-    let rows = keener_data::open_features(&args.file, &options)?;
-    if rows.dim != record.dim {
+    let rows = keener_data::open_rows(&args.file, &options, usize::MAX)?.features;
+    if rows.dim() != record.dim {
         let (file, run) = (args.file.display(), args.run.display());
         let message = format!(
             "{file} has {} features a row, expected {} as in the data that {run} was trained on",
-            rows.dim, record.dim
+            rows.dim(),
+            record.dim
         );
-        let one_more = rows.dim == record.dim + 1;
+        let one_more = rows.dim() == record.dim + 1;
         let failure = Failure::wrong(message);
         return Err(if one_more {
             failure.hint("`--label-column COLUMN`, if one of them is a label")
@@ -69,49 +72,50 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
         .into());
     }
-    let (dim, mut features) = (rows.dim, rows.values);
-    if let Some(standardizer) = &record.standardizer {
-        standardizer.apply(&mut features, dim)?;
+    let mut out = Output::open(args.out.as_deref())?;
+    if args.format == Format::Csv && args.embed {
+        let names: Vec<String> = (0..record.embedding).map(|k| format!("e{k}")).collect();
+        out.write(&(names.join(",") + "\n"))?;
+    } else if args.format == Format::Csv {
+        out.write("row,class,probability\n")?;
     }
-    let text = match args.embed {
-        true => embeddings(&head, &features, rows.rows, args.format)?,
-        false => classes(&record, &head, &features, args.format)?,
-    };
-    match &args.out {
-        Some(path) => {
-            Ok(keener_run::replace(path, text.as_bytes()).map_err(|e| keener_run::Error::io("write", path, e))?)
-        }
-        None => print(&text),
+    for first in (0..rows.rows()).step_by(ROWS) {
+        let block: Vec<usize> = (first..(first + ROWS).min(rows.rows())).collect();
+        let features = keener_data::gather(&rows, &block, record.standardizer.as_ref())?;
+        out.write(&match args.embed {
+            true => embeddings(&head, &*features, first, args.format)?,
+            false => classes(&record, &head, &*features, first, args.format)?,
+        })?;
     }
+    out.finish()
 }
 
-fn embeddings(head: &Head, features: &[f32], rows: usize, format: Format) -> Result<String> {
-    let values = keener_burn::embed(head, features)?;
-    let dim = values.len() / rows.max(1);
+/// Rows that are computed and written at a time.
+const ROWS: usize = 1 << 13;
+
+fn embeddings(head: &Head, rows: &dyn RowSource, first: usize, format: Format) -> Result<String> {
+    let values = keener_burn::embed_rows(head, rows, 0..rows.rows())?;
+    let dim = values.len() / rows.rows().max(1);
     let mut text = String::new();
-    if format == Format::Csv {
-        let names: Vec<String> = (0..dim).map(|k| format!("e{k}")).collect();
-        writeln!(text, "{}", names.join(","))?;
-    }
     for (row, values) in values.chunks(dim.max(1)).enumerate() {
         match format {
             Format::Csv => {
                 let cells: Vec<String> = values.iter().map(f32::to_string).collect();
                 writeln!(text, "{}", cells.join(","))?;
             }
-            Format::Json => writeln!(text, "{}", serde_json::json!({ "row": row, "embedding": values }))?,
+            Format::Json => writeln!(text, "{}", serde_json::json!({ "row": first + row, "embedding": values }))?,
         }
     }
     Ok(text)
 }
 
-fn classes(record: &ReadoutRecord, head: &Head, features: &[f32], format: Format) -> Result<String> {
+fn classes(record: &ReadoutRecord, head: &Head, rows: &dyn RowSource, first: usize, format: Format) -> Result<String> {
     let count = record.class_names.len();
-    let probabilities = softmax(&record.logits(head, features)?, count)?;
+    let probabilities = softmax(&record.logits_of(head, rows, 0..rows.rows())?, count)?;
     let predicted = argmax(&probabilities, count)?;
-    let mut text = if format == Format::Csv { "row,class,probability\n".to_string() } else { String::new() };
+    let mut text = String::new();
     for (row, (class, all)) in predicted.iter().zip(probabilities.chunks(count)).enumerate() {
-        let name = &record.class_names[*class];
+        let (row, name) = (first + row, &record.class_names[*class]);
         match format {
             Format::Csv => writeln!(text, "{row},{},{}", quoted(name), all[*class])?,
             Format::Json => {

@@ -12,9 +12,9 @@ use crate::interrupt::stop_on_signal;
 use crate::output::{OutputArgs, print};
 use crate::paths::shell;
 use anyhow::Result;
-use keener_burn::compare::{Rows, raw_scale};
+use keener_burn::compare::{Rows, class_means, raw_scale};
 use keener_burn::{HeadConfig, Labelled, Training};
-use keener_data::{Dataset, Standardizer, split};
+use keener_data::{Samples, Standardizer, split};
 use keener_run::Folder;
 use metrics::{Metrics, Validation};
 use run_folder::{CHECKPOINT, CONFIG, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, identity};
@@ -112,7 +112,7 @@ pub(crate) struct Args {
 /// What a report is made from.
 pub(crate) struct Trained<'a> {
     pub(crate) config: &'a RunConfig,
-    pub(crate) data: &'a Dataset,
+    pub(crate) data: &'a Samples,
     pub(crate) command: String,
     pub(crate) losses: Vec<(f64, f64)>,
     pub(crate) validations: Vec<(f64, Validation)>,
@@ -125,56 +125,53 @@ pub(crate) struct Trained<'a> {
 }
 
 /// Rows of both parts, and the statistics of the training rows.
-fn parts(data: &Dataset, config: &RunConfig) -> Result<(Rows, Rows, Option<Standardizer>)> {
+fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Standardizer>)> {
     let share = config.validation;
     let counts = data.class_counts();
     if let Some(class) = counts.iter().position(|c| *c < 2) {
-        let (name, rows) = (&data.class_names[class], counts[class]);
+        let (name, rows) = (&data.class_names()[class], counts[class]);
         let message =
             format!("class `{name}` has {rows} rows, expected at least 2: one to train on and one to validate");
         return Err(Failure::wrong(message).hint("leave such classes out").into());
     }
-    let halves = split::stratified(&data.labels, &[1.0 - share, share], config.train.seed)?;
-    let (train, validation) = (data.select(&halves[0]), data.select(&halves[1]));
-    let standardizer = config.standardize.then(|| Standardizer::fit_dataset(&train)).transpose()?;
-    let rows = |mut part: Dataset| -> Result<Rows> {
-        if let Some(standardizer) = &standardizer {
-            standardizer.apply_dataset(&mut part)?;
-        }
-        let (dim, classes) = (part.dim, part.num_classes());
-        Ok(Rows { features: part.features, dim, labels: part.labels, classes })
+    let halves = split::stratified(data.labels(), &[1.0 - share, share], config.train.seed)?;
+    let standardizer = config.standardize.then(|| data.prepare(&halves[0])).transpose()?;
+    let rows = |part: &[usize]| -> Result<Rows> {
+        let features = data.gather(part, standardizer.as_ref())?;
+        let labels = part.iter().map(|row| data.labels()[*row]).collect();
+        Ok(Rows { features, labels, classes: data.num_classes() })
     };
-    Ok((rows(train)?, rows(validation)?, standardizer))
+    Ok((rows(&halves[0])?, rows(&halves[1])?, standardizer))
 }
 
 /// The read-out of the head as it is now, with a temperature fitted on validation rows.
 fn readout(
     training: &Training<'_>,
-    data: &Dataset,
+    data: &Samples,
     train: &Rows,
     validation: &Rows,
     standardizer: &Option<Standardizer>,
 ) -> Result<(ReadoutRecord, Validation)> {
-    use keener::metrics::{calibration::fit_temperature, classification, neighbours::ClassMeans};
+    use keener::metrics::{calibration::fit_temperature, classification};
     let head = training.head();
-    let embeddings = keener_burn::embed(head, &train.features)?;
-    let embedding = embeddings.len() / train.labels.len();
     let means = match head.config() {
-        HeadConfig::Projection { .. } => {
-            Some(ClassMeans::fit(&embeddings, embedding, &train.indices(), train.classes)?.means().to_vec())
-        }
+        HeadConfig::Projection { .. } => Some(class_means(head, train)?.means().to_vec()),
         _ => None,
     };
+    let embedding = match &means {
+        Some(means) => means.len() / train.classes,
+        None => keener_burn::embed_rows(head, &*validation.features, [0])?.len(),
+    };
     let mut record = ReadoutRecord {
-        dim: data.dim,
-        class_names: data.class_names.clone(),
+        dim: data.dim(),
+        class_names: data.class_names().to_vec(),
         standardizer: standardizer.clone(),
         scale: raw_scale(&training.config().objective, head)?,
         temperature: 1.0,
         embedding,
         means,
     };
-    let logits = record.logits(head, &validation.features)?;
+    let logits = record.logits(head, validation)?;
     let (classes, labels) = (validation.classes, validation.indices());
     let fit = fit_temperature(&logits, classes, &labels)?;
     let (temperature, nll) = fit.applied();
@@ -199,12 +196,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
         return print(&settings::to_text(&config)?);
     }
     let data = config.source().open()?;
-    config.data.check(&data)?;
-    config.data.fingerprint = Some(data.fingerprint());
+    // Rows on disk are read once for statistics, fingerprint and check of values.
     let (train, validation, standardizer) = parts(&data, &config)?;
-    let labelled = Labelled::new(&train.features, train.dim, &train.labels, train.classes)?;
+    config.data.check(&data)?;
+    config.data.fingerprint = Some(data.fingerprint()?);
+    let labelled = Labelled::from_source(&*train.features, &train.labels, train.classes)?;
     let device = burn_device();
-    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("train-{}", data.name)));
+    let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("train-{}", data.name())));
     let checkpoint = out.join(CHECKPOINT);
     let mut training = match resumed.is_some() && checkpoint.exists() {
         true => Training::resume(&checkpoint, labelled, &device)?,
@@ -251,8 +249,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         command: shell(&["keener".as_ref(), "train".as_ref(), "--config".as_ref(), out.join(CONFIG).as_os_str()]),
         losses: training.records().iter().map(|r| ((r.step + 1) as f64, f64::from(r.loss))).collect(),
         validations: metrics.validations(),
-        logits: record.logits(training.head(), &validation.features)?,
-        embeddings: keener_burn::embed(training.head(), &validation.features)?,
+        logits: record.logits(training.head(), &validation)?,
+        embeddings: report::pictured(training.head(), &validation)?,
         validation: &validation,
         begun,
         seconds: started.elapsed().as_secs_f64(),

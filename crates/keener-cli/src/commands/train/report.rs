@@ -5,6 +5,8 @@ use anyhow::Result;
 use keener::metrics::calibration::{DEFAULT_BINS, reliability_bins};
 use keener::metrics::classification::{ConfusionMatrix, argmax, softmax};
 use keener::metrics::projection::principal_plane;
+use keener_burn::Head;
+use keener_burn::compare::Rows;
 use keener_report::Svg;
 use keener_report::html::{Page, Section};
 use keener_report::plot::{self, Axis, Lines, Series};
@@ -39,15 +41,15 @@ pub(crate) fn page(trained: &Trained<'_>) -> Result<Page> {
         plot::reliability(&plot::Reliability { title: "Reliability".into(), bins: bins.collect(), size: None });
     let confusion = plot::confusion(&plot::Confusion {
         title: "Confusion".into(),
-        classes: trained.data.class_names.clone(),
+        classes: trained.data.class_names().to_vec(),
         counts: confusion.counts().chunks(classes).map(<[u64]>::to_vec).collect(),
     });
     let note = "The temperature is fitted on the rows shown here.";
-    Ok(Page::new(format!("{} on {}", config.objective, trained.data.name))
+    Ok(Page::new(format!("{} on {}", config.objective, trained.data.name()))
         .subtitle(format!(
             "{} rows, {} features, {classes} classes; {} steps of {} rows",
             trained.data.rows(),
-            trained.data.dim,
+            trained.data.dim(),
             config.steps,
             config.batch_size
         ))
@@ -86,19 +88,27 @@ fn accuracy(trained: &Trained<'_>) -> Svg {
 }
 
 fn map(trained: &Trained<'_>) -> Result<Svg> {
-    let rows = trained.validation.labels.len();
-    let dim = trained.embeddings.len() / rows.max(1);
-    let step = rows.div_ceil(POINTS).max(1);
-    let some: Vec<f32> = trained.embeddings.chunks(dim).step_by(step).flatten().copied().collect();
-    let plane = principal_plane(&some, dim)?;
+    let step = step(trained.validation.len());
+    let dim = trained.embeddings.len() / trained.validation.len().div_ceil(step).max(1);
+    let plane = principal_plane(&trained.embeddings, dim)?;
     Ok(plot::scatter(&plot::Scatter {
         title: "Embeddings of validation rows".into(),
         x: Axis::linear(format!("first direction, {:.0} % of variance", 100.0 * plane.explained[0])),
         y: Axis::linear(format!("second, {:.0} %", 100.0 * plane.explained[1])),
         points: plane.coordinates.iter().map(|[x, y]| (*x, *y)).collect(),
         labels: trained.validation.labels.iter().step_by(step).map(|l| *l as usize).collect(),
-        classes: trained.data.class_names.clone(),
+        classes: trained.data.class_names().to_vec(),
         equal: true,
         ..plot::Scatter::default()
     }))
+}
+
+/// Every how many rows one is drawn.
+fn step(rows: usize) -> usize {
+    rows.div_ceil(POINTS).max(1)
+}
+
+/// Embeddings of the rows that are drawn.
+pub(crate) fn pictured(head: &Head, rows: &Rows) -> Result<Vec<f32>> {
+    Ok(keener_burn::embed_rows(head, &*rows.features, (0..rows.len()).step_by(step(rows.len())))?)
 }

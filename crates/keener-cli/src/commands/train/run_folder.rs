@@ -4,11 +4,13 @@ use crate::commands::compare::data::DataRecord;
 use crate::error::Failure;
 use anyhow::Result;
 use keener::metrics::neighbours::ClassMeans;
+use keener_burn::compare::Rows;
 use keener_burn::{Head, TrainConfig};
-use keener_data::Standardizer;
+use keener_data::{RowSource, Standardizer};
 use keener_run::{Identity, Manifest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 pub(crate) const CONFIG: &str = "config.toml";
@@ -53,17 +55,23 @@ pub(crate) struct ReadoutRecord {
 }
 
 impl ReadoutRecord {
-    /// Logits `[n, classes]` of standardised features.
-    pub(crate) fn logits(&self, head: &Head, features: &[f32]) -> Result<Vec<f64>> {
+    /// Logits `[n, classes]` of standardised rows.
+    pub(crate) fn logits(&self, head: &Head, rows: &Rows) -> Result<Vec<f64>> {
+        self.logits_of(head, &*rows.features, 0..rows.len())
+    }
+
+    /// Logits of some standardised rows of a source.
+    pub(crate) fn logits_of(&self, head: &Head, source: &dyn RowSource, rows: Range<usize>) -> Result<Vec<f64>> {
         let Some(means) = &self.means else {
             let cosine = matches!(head.config(), keener_burn::HeadConfig::Cosine { .. });
             let factor = if cosine { self.scale } else { 1.0 } / self.temperature;
-            return Ok(keener_burn::scores(head, features)?.into_iter().map(|s| f64::from(s) * factor).collect());
+            let scores = keener_burn::score_rows(head, source, rows)?;
+            return Ok(scores.into_iter().map(|s| f64::from(s) * factor).collect());
         };
         let classes: Vec<usize> = (0..self.class_names.len()).collect();
         // Means of single rows are those rows: the stored means, brought to length one.
         let readout = ClassMeans::fit(means, self.embedding, &classes, classes.len())?;
-        let embeddings = keener_burn::embed(head, features)?;
+        let embeddings = keener_burn::embed_rows(head, source, rows)?;
         Ok(readout.logits(&embeddings, self.scale / self.temperature)?)
     }
 }

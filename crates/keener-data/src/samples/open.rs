@@ -1,0 +1,53 @@
+//! Opening files as [`Samples`]: dense in memory, sparse, or on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Samples;
+use crate::error::DataError;
+use crate::formats::{self, Want};
+use crate::open::{load, read_labelled, resolve};
+use crate::options::ReadOptions;
+use crate::source::RowSource;
+use crate::sparse::Features;
+
+/// Reads labelled rows: see [`crate::open`] for formats and labels. Sparse rows stay sparse.
+///
+/// # Errors
+/// As [`crate::open`].
+pub fn open_samples(path: impl AsRef<Path>, options: &ReadOptions, _memory: usize) -> Result<Samples, DataError> {
+    let found = read_labelled(path.as_ref(), options)?;
+    let (features, names) = as_source(found.features);
+    Samples::new(found.name, features, found.labels, found.class_names, names, found.source)
+}
+
+/// Rows for a prediction.
+#[derive(Debug, Clone)]
+pub struct UnlabelledRows {
+    /// The rows.
+    pub features: Arc<dyn RowSource>,
+    /// Name of each feature, if the source has names.
+    pub names: Option<Vec<String>>,
+}
+
+/// Reads rows for a prediction: see [`crate::open_features`]. Sparse rows stay sparse.
+///
+/// # Errors
+/// As [`crate::open`].
+pub fn open_rows(path: impl AsRef<Path>, options: &ReadOptions, _memory: usize) -> Result<UnlabelledRows, DataError> {
+    let file = resolve(path.as_ref(), options.part)?;
+    let shown = file.display().to_string();
+    let table = formats::read(&shown, &load(&file)?, Want::Features, options)?;
+    let features = table.features.ok_or_else(|| DataError::Empty { place: shown, what: "features".into() })?;
+    let (features, names) = as_source(features);
+    Ok(UnlabelledRows { features, names })
+}
+
+fn as_source(features: Features) -> (Arc<dyn RowSource>, Option<Vec<String>>) {
+    let names = features.names().map(<[String]>::to_vec);
+    let features: Arc<dyn RowSource> = match features {
+        Features::Dense(matrix) => Arc::new(matrix),
+        Features::Sparse(csr) => Arc::new(csr),
+    };
+    (features, names)
+}
