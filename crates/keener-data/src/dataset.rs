@@ -89,6 +89,21 @@ impl Dataset {
         }
     }
 
+    /// Checks that there is something to tell apart: rows of at least two classes.
+    ///
+    /// # Errors
+    /// [`DataError::OneClass`]; [`DataError::Empty`] without rows.
+    pub fn require_two_classes(&self) -> Result<(), DataError> {
+        let Some(&first) = self.labels.first() else {
+            return Err(DataError::Empty { place: self.source.clone(), what: "rows of data".into() });
+        };
+        if self.labels.iter().any(|&label| label != first) {
+            return Ok(());
+        }
+        let class = self.class_names.get(first as usize).cloned().unwrap_or_default();
+        Err(DataError::OneClass { file: self.source.clone(), rows: self.rows(), class })
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.labels.len()
@@ -339,6 +354,14 @@ mod tests {
         assert_eq!(part.labels, [1, 1, 1]);
         assert_eq!(part.num_classes(), 3);
         assert_eq!(toy().select(&[]).rows(), 0);
+    }
+
+    #[test]
+    fn one_class_is_nothing_to_tell_apart() {
+        toy().require_two_classes().unwrap();
+        let error = toy().select(&[0, 2]).with_source("a.csv").require_two_classes().unwrap_err().to_string();
+        assert_eq!(error, "a.csv: found the class \"b\" in all 2 rows, expected at least two classes");
+        assert!(toy().select(&[]).require_two_classes().is_err());
     }
 
     #[test]

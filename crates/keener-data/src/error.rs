@@ -17,6 +17,14 @@ pub enum DataError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file could not be written; nothing of it is left.
+    #[error("{file}: cannot be written, expected a folder with room where files may be made: {source}")]
+    Write {
+        /// The path.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No reader knows these bytes.
     #[error("{file}: unknown format: the bytes look like {looks_like}; expected one of {known}")]
     UnknownFormat {
@@ -168,6 +176,43 @@ pub enum DataError {
         row: usize,
         /// The label, printed.
         value: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// Rows with several labels, or none.
+    #[error(
+        "{file}: row {row} has {found} labels, expected one label in every row: objectives of a class head read one; \
+         multi-label rows are described and converted only"
+    )]
+    MultiLabel {
+        /// The path.
+        file: String,
+        /// The first such row, from 0.
+        row: usize,
+        /// Its number of labels.
+        found: usize,
+    },
+    /// Nothing to tell apart.
+    #[error("{file}: found the class {class:?} in all {rows} rows, expected at least two classes")]
+    OneClass {
+        /// The path.
+        file: String,
+        /// The number of rows.
+        rows: usize,
+        /// The class.
+        class: String,
+    },
+    /// A value in a row that cannot be used.
+    #[error("{file}, row {row}, column {column}: found {found}, expected {expected}")]
+    Value {
+        /// The path.
+        file: String,
+        /// Row, from 0.
+        row: usize,
+        /// Name of the column in quotes, or its index.
+        column: String,
+        /// The value.
+        found: String,
         /// What it should be.
         expected: String,
     },

@@ -11,35 +11,107 @@ pub(crate) enum RawLabels {
     Integers(Vec<i64>),
     /// Text; text that spells whole numbers throughout is read as numbers.
     Text(Vec<String>),
+    /// Any number of labels a row.
+    Sets(LabelSets),
+}
+
+/// Several labels (or none) a row: row `i` has `ids[indptr[i]..indptr[i + 1]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LabelSets {
+    /// Where each row begins in `ids`, `[rows + 1]`.
+    pub(crate) indptr: Vec<usize>,
+    /// The labels of all rows.
+    pub(crate) ids: Vec<i64>,
+}
+
+impl Default for LabelSets {
+    fn default() -> Self {
+        Self { indptr: vec![0], ids: Vec::new() }
+    }
+}
+
+impl LabelSets {
+    /// Appends a row.
+    pub(crate) fn push(&mut self, labels: impl IntoIterator<Item = i64>) {
+        self.ids.extend(labels);
+        self.indptr.push(self.ids.len());
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.indptr.len() - 1
+    }
+
+    /// Labels of row `i`.
+    pub(crate) fn row(&self, i: usize) -> &[i64] {
+        &self.ids[self.indptr[i]..self.indptr[i + 1]]
+    }
 }
 
 impl RawLabels {
-    /// Number of labels.
+    /// Number of rows.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Integers(values) => values.len(),
             Self::Text(values) => values.len(),
+            Self::Sets(sets) => sets.rows(),
         }
     }
 
     /// Class index of each label, and the class names.
     ///
-    /// Without `class_names` the classes are the values that occur, sorted: numbers by value, text by its bytes. With
-    /// `class_names` their order is the order of the classes, and a label outside them is an error.
+    /// `given` are the classes that the caller wants, `listed` those that the file lists. With neither, the classes are the
+    /// values that occur, sorted: numbers by value, text by its bytes. Otherwise their order is the order of the classes,
+    /// and a label outside them is an error. With `listed`, whole numbers are positions in that list.
     ///
     /// # Errors
-    /// [`DataError::LabelValue`]: a number that is not whole (a regression target?), or an unknown class.
+    /// [`DataError::LabelValue`]: a number that is not whole (a regression target?), or an unknown class;
+    /// [`DataError::MultiLabel`] for rows with another number of labels than one.
     pub(crate) fn into_classes(
         self,
         file: &str,
-        class_names: Option<&[String]>,
+        given: Option<&[String]>,
+        listed: Option<Vec<String>>,
     ) -> Result<(Vec<u32>, Vec<String>), DataError> {
-        match self {
-            Self::Integers(values) => integer_classes(&values, file, class_names),
-            Self::Text(texts) => match whole_numbers(&texts, file)? {
-                Some(values) => integer_classes(&values, file, class_names),
-                None => text_classes(&texts, file, class_names),
-            },
+        let single = match self {
+            Self::Sets(sets) => {
+                if let Some(row) = (0..sets.rows()).find(|&row| sets.row(row).len() != 1) {
+                    return Err(DataError::MultiLabel { file: file.into(), row, found: sets.row(row).len() });
+                }
+                Self::Integers(sets.ids)
+            }
+            single => single,
+        };
+        match (single, listed) {
+            (Self::Integers(values), Some(listed)) => {
+                let index = |(row, &value): (usize, &i64)| match usize::try_from(value) {
+                    Ok(at) if at < listed.len() => Ok(at as u32),
+                    _ => Err(DataError::LabelValue {
+                        file: file.into(),
+                        row,
+                        value: value.to_string(),
+                        expected: format!("a position in the file's list of {} classes", listed.len()),
+                    }),
+                };
+                let labels = values.iter().enumerate().map(index).collect::<Result<Vec<u32>, _>>()?;
+                match given {
+                    None => Ok((labels, listed)),
+                    Some(given) => {
+                        let texts = labels.iter().map(|&label| listed[label as usize].clone()).collect();
+                        Self::Text(texts).into_classes(file, Some(given), None)
+                    }
+                }
+            }
+            (Self::Integers(values), None) => integer_classes(&values, file, given),
+            (Self::Text(texts), listed) => {
+                let names = given.or(listed.as_deref());
+                match whole_numbers(&texts, file)? {
+                    Some(values) => integer_classes(&values, file, names),
+                    None => text_classes(&texts, file, names),
+                }
+            }
+            // Made single above.
+            (Self::Sets(sets), _) => integer_classes(&sets.ids, file, given),
         }
     }
 }
@@ -140,32 +212,32 @@ mod tests {
 
     #[test]
     fn numbers_are_sorted_by_value_and_keep_their_print() {
-        let (labels, names) = RawLabels::Integers(vec![10, -1, 9, 10]).into_classes("f", None).unwrap();
+        let (labels, names) = RawLabels::Integers(vec![10, -1, 9, 10]).into_classes("f", None, None).unwrap();
         assert_eq!((labels, names), (vec![2, 0, 1, 2], vec!["-1".into(), "9".into(), "10".into()]));
-        let (labels, names) = text(&["10", " 9", "9.0"]).into_classes("f", None).unwrap();
+        let (labels, names) = text(&["10", " 9", "9.0"]).into_classes("f", None, None).unwrap();
         assert_eq!((labels, names), (vec![1, 0, 0], vec!["9".into(), "10".into()]));
     }
 
     #[test]
     fn text_is_sorted_and_may_hold_numbers_among_words() {
-        let (labels, names) = text(&["virginica", "setosa", "7"]).into_classes("f", None).unwrap();
+        let (labels, names) = text(&["virginica", "setosa", "7"]).into_classes("f", None, None).unwrap();
         assert_eq!((labels, names), (vec![2, 1, 0], vec!["7".into(), "setosa".into(), "virginica".into()]));
     }
 
     #[test]
     fn given_classes_fix_the_order_and_the_set() {
         let classes = ["b".to_string(), "a".into()];
-        assert_eq!(text(&["a", "b"]).into_classes("f", Some(&classes)).unwrap().0, [1, 0]);
-        let error = text(&["a", "c"]).into_classes("f", Some(&classes)).unwrap_err().to_string();
+        assert_eq!(text(&["a", "b"]).into_classes("f", Some(&classes), None).unwrap().0, [1, 0]);
+        let error = text(&["a", "c"]).into_classes("f", Some(&classes), None).unwrap_err().to_string();
         assert_eq!(error, "f: label \"c\" at row 1: expected one of the classes b, a");
         let digits = ["2".to_string(), "1".into(), "0".into()];
-        assert_eq!(RawLabels::Integers(vec![1, 2]).into_classes("f", Some(&digits)).unwrap().0, [1, 0]);
-        assert!(RawLabels::Integers(vec![3]).into_classes("f", Some(&digits)).is_err());
+        assert_eq!(RawLabels::Integers(vec![1, 2]).into_classes("f", Some(&digits), None).unwrap().0, [1, 0]);
+        assert!(RawLabels::Integers(vec![3]).into_classes("f", Some(&digits), None).is_err());
     }
 
     #[test]
     fn a_regression_target_is_refused() {
-        let error = text(&["1", "2.5"]).into_classes("f", None).unwrap_err().to_string();
+        let error = text(&["1", "2.5"]).into_classes("f", None, None).unwrap_err().to_string();
         assert!(error.contains("\"2.5\" at row 1") && error.contains("regression"), "{error}");
     }
 
@@ -175,5 +247,28 @@ mod tests {
         for value in [0.5, f64::NAN, f64::INFINITY, 1e300] {
             assert_eq!(whole(value), None);
         }
+    }
+
+    #[test]
+    fn classes_that_the_file_lists_give_names_to_positions() {
+        let listed = || Some(vec!["dog".to_string(), "cat".into(), "never".into()]);
+        let (labels, names) = RawLabels::Integers(vec![1, 0]).into_classes("f", None, listed()).unwrap();
+        assert_eq!((labels, names.len()), (vec![1, 0], 3));
+        let given = ["cat".to_string(), "dog".into()];
+        assert_eq!(RawLabels::Integers(vec![1, 0]).into_classes("f", Some(&given), listed()).unwrap().0, [0, 1]);
+        assert_eq!(text(&["cat", "dog"]).into_classes("f", None, listed()).unwrap().0, [1, 0]);
+        let error = RawLabels::Integers(vec![1, 3]).into_classes("f", None, listed()).unwrap_err().to_string();
+        assert_eq!(error, "f: label 3 at row 1: expected a position in the file's list of 3 classes");
+    }
+
+    #[test]
+    fn rows_with_several_labels_are_no_classes() {
+        let mut sets = LabelSets::default();
+        sets.push([7]);
+        sets.push([5]);
+        assert_eq!(RawLabels::Sets(sets.clone()).into_classes("f", None, None).unwrap().0, [1, 0]);
+        sets.push([5, 7]);
+        let error = RawLabels::Sets(sets).into_classes("f", None, None).unwrap_err().to_string();
+        assert!(error.contains("row 2 has 2 labels"), "{error}");
     }
 }

@@ -5,14 +5,22 @@
 //!
 //! | format | features | labels |
 //! |---|---|---|
-//! | `.npy` | the array, axes after the first flattened | a second file, or a column by index |
-//! | `.npz` | `X`, `features`, `data`, `x_train` … | `y`, `labels`, `target`, `y_train` …, or a second file |
 //! | `.csv`, `.tsv`, `.txt` | the columns of numbers | the column `label`, `class`, `target` …, else the last |
+//! | `.npy` | the array, axes after the first flattened | a second file (`x.labels.npy` beside `x.npy` is found), or a column by index |
+//! | `.npz` | `X`, `features`, `data`, `x_train` …; a CSR matrix of SciPy stays sparse | `y`, `labels`, `target`, `y_train` …, or a second file |
+//! | `.safetensors` | the tensor `features`, `x`, `embeddings` … | the tensor `labels`, `y` … |
+//! | `.parquet`, `.arrow`, `.feather` | columns of numbers and of lists of numbers | the column `label` …, else the last |
+//! | `.jsonl` | fields with numbers or lists of numbers | the field `label` …, else the last |
+//! | `.svm`, `.svmlight`, `.libsvm` | sparse rows | the first number of each line |
+//! | extreme-classification text | sparse rows | several labels a row: read, but no class head trains on them |
 //! | IDX (MNIST) | images flattened, bytes scaled to 0..=1 | the file beside it, or a second file |
+//! | a folder of PNG or JPEG | pixels scaled to 0..=1 | the name of the folder that an image lies in |
 //!
-//! Any of them may be compressed with gzip. Values are taken as they are stored (only IDX pixels are scaled);
+//! Any file may be compressed with gzip. [`ReadOptions`] chooses columns, arrays, parts and sizes; [`write()`] writes the
+//! formats that can hold a data set. Values are taken as they are stored (only pixels are scaled);
 //! [`Standardizer`] brings features to one scale. Nothing is allocated on the word of a header, pickles are never read,
-//! and every error ([`DataError`]) names the file, the place and what was expected.
+//! parsers of other crates see bytes only after their sizes were checked and cannot take the process down, and every
+//! error ([`DataError`]) names the file, the place and what was expected.
 //!
 //! ```
 //! use keener_data::{Standardizer, digits, noise, split};
@@ -43,6 +51,7 @@ mod options;
 mod samples;
 mod source;
 mod sparse;
+mod write;
 
 pub mod noise;
 pub mod split;
@@ -52,6 +61,8 @@ pub use dataset::{Dataset, Matrix};
 pub use digits::digits;
 pub use error::DataError;
 pub use formats::Format;
+#[doc(hidden)]
+pub use formats::probe;
 pub use open::{open, open_bytes, open_features};
 pub use options::{ImageOptions, Part, ReadOptions};
 pub use samples::Samples;
@@ -59,3 +70,4 @@ pub use samples::open::{UnlabelledRows, open_rows, open_samples};
 pub use source::{RowSource, for_each_block, gather};
 pub use sparse::{Csr, Features};
 pub use standardize::Standardizer;
+pub use write::{Content, RowsRef, write};

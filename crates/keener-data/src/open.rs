@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Matrix};
 use crate::error::{DataError, list};
+use crate::formats::images::{self, Folder};
 use crate::formats::{self, Table, Want};
-use crate::labels::RawLabels;
 use crate::options::{Part, ReadOptions};
-use crate::sparse::Features;
 
 /// Reads labelled rows from a file or a directory.
 ///
@@ -30,24 +29,27 @@ pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, Da
 
 /// Reads labelled rows as they are: sparse ones stay sparse.
 pub(crate) fn read_labelled(path: &Path, options: &ReadOptions) -> Result<Labelled, DataError> {
-    let file = resolve(path, options.part)?;
-    let name = formats::stem(if path.is_dir() { path } else { &file });
-    let bytes = load(&file)?;
-    let labels = match &options.labels {
-        Some(labels) => Some(labels.clone()),
-        None => labels_beside(&file),
+    let source = resolve(path, options.part)?;
+    let name = formats::stem(match &source {
+        Source::File(file) if !path.is_dir() => file,
+        _ => path,
+    });
+    let beside = match &source {
+        Source::File(file) => labels_beside(file),
+        Source::Images(_) => None,
     };
-    let shown = file.display().to_string();
-    let Some(labels) = labels else {
-        let Table { features, labels } = formats::read(&shown, &bytes, Want::Labelled, options)?;
-        return assemble(name, &shown, features, &shown, labels, options);
+    let shown = source.shown(path);
+    let Some(labels) = options.labels.clone().or(beside) else {
+        let table = source.read(path, Want::Labelled, options)?;
+        return assemble(name, &shown, &shown, table, options);
     };
     let alone = ReadOptions { label_column: None, drop_labels: false, ..options.clone() };
-    let features = formats::read(&shown, &bytes, Want::Features, &alone)?.features;
-    drop(bytes);
-    let shown_labels = labels.display().to_string();
-    let labels = formats::read(&shown_labels, &load(&labels)?, Want::Labels, options)?.labels;
-    assemble(name, &shown, features, &shown_labels, labels, options)
+    let features = source.read(path, Want::Features, &alone)?.features;
+    // Selections of feature columns, and the format, speak of the first file.
+    let alone = ReadOptions { columns: Vec::new(), leave_out: Vec::new(), format: None, ..options.clone() };
+    let read = Source::File(labels.clone()).read(&labels, Want::Labels, &alone)?;
+    let table = Table { features, ..read };
+    assemble(name, &shown, &labels.display().to_string(), table, options)
 }
 
 /// Reads labelled rows from bytes in memory. `name` stands in for the path: its extension helps to find the format.
@@ -70,8 +72,8 @@ pub fn open_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Dat
             expected: "none: bytes in memory hold their labels themselves".into(),
         });
     }
-    let Table { features, labels } = formats::read(name, bytes, Want::Labelled, options)?;
-    assemble(formats::stem(Path::new(name)), name, features, name, labels, options)?.into_dataset()
+    let table = formats::read(name, bytes, Want::Labelled, options)?;
+    assemble(formats::stem(Path::new(name)), name, name, table, options)?.into_dataset()
 }
 
 /// Reads unlabelled rows, for a prediction.
@@ -82,10 +84,10 @@ pub fn open_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Dat
 /// # Errors
 /// As [`open`].
 pub fn open_features(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Matrix, DataError> {
-    let file = resolve(path.as_ref(), options.part)?;
-    let shown = file.display().to_string();
-    let table = formats::read(&shown, &load(&file)?, Want::Features, options)?;
-    match table.features {
+    let path = path.as_ref();
+    let source = resolve(path, options.part)?;
+    let shown = source.shown(path);
+    match source.read(path, Want::Features, options)?.features {
         Some(features) => features.into_dense(&shown),
         None => Err(DataError::Empty { place: shown, what: "features".into() }),
     }
@@ -115,11 +117,11 @@ impl Labelled {
 fn assemble(
     name: String,
     file: &str,
-    features: Option<Features>,
     labels_file: &str,
-    labels: Option<RawLabels>,
+    table: Table,
     options: &ReadOptions,
 ) -> Result<Labelled, DataError> {
+    let Table { features, labels, class_names } = table;
     let empty = |what: &str| DataError::Empty { place: file.into(), what: what.into() };
     let features = features.ok_or_else(|| empty("features"))?;
     let labels = labels.ok_or_else(|| empty("labels"))?;
@@ -131,7 +133,7 @@ fn assemble(
             found: labels.len(),
         });
     }
-    let (labels, class_names) = labels.into_classes(labels_file, options.class_names.as_deref())?;
+    let (labels, class_names) = labels.into_classes(labels_file, options.class_names.as_deref(), class_names)?;
     Ok(Labelled { name, source: file.into(), features, labels, class_names })
 }
 
@@ -139,11 +141,37 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>, DataError> {
     fs::read(path).map_err(|source| DataError::Io { file: path.display().to_string(), source })
 }
 
-/// The file itself; for a directory, its file of images.
-pub(crate) fn resolve(path: &Path, part: Part) -> Result<PathBuf, DataError> {
+/// What is behind a path.
+pub(crate) enum Source {
+    /// A file; for a directory in the manner of MNIST, its file of images.
+    File(PathBuf),
+    /// A folder of images.
+    Images(Folder),
+}
+
+impl Source {
+    /// Reads what is wanted; `path` is where the source was found.
+    pub(crate) fn read(self, path: &Path, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
+        match self {
+            Self::File(file) => formats::read(&file.display().to_string(), &load(&file)?, want, options),
+            Self::Images(folder) => folder.read(&path.display().to_string(), want, options),
+        }
+    }
+
+    /// How messages call it.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        match self {
+            Self::File(file) => file.display().to_string(),
+            Self::Images(_) => path.display().to_string(),
+        }
+    }
+}
+
+/// Finds what is behind a path: a file, the IDX file of images in a directory, or a folder of images.
+pub(crate) fn resolve(path: &Path, part: Part) -> Result<Source, DataError> {
     let failed = |source| DataError::Io { file: path.display().to_string(), source };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(path.to_path_buf());
+        return Ok(Source::File(path.to_path_buf()));
     }
     let mut names = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
@@ -154,33 +182,44 @@ pub(crate) fn resolve(path: &Path, part: Part) -> Result<PathBuf, DataError> {
         Part::Train => &["train"],
         Part::Test => &["t10k", "test"],
     };
-    let images = |name: &&String| {
+    let of_images = |name: &&String| {
         let lower = name.to_lowercase();
         (lower.contains("images-idx") || lower.contains("images.idx")) && words.iter().any(|word| lower.contains(word))
     };
-    let mut found: Vec<&String> = names.iter().filter(images).collect();
+    let mut found: Vec<&String> = names.iter().filter(of_images).collect();
     // The same file with and without gzip counts once.
     found.dedup_by(|later, earlier| formats::without_gz(later) == formats::without_gz(earlier));
-    match found.as_slice() {
-        [name] => Ok(path.join(name)),
-        _ => Err(DataError::Malformed {
+    if let [name] = found.as_slice() {
+        return Ok(Source::File(path.join(name)));
+    }
+    match images::find(path, part)? {
+        Some(folder) => Ok(Source::Images(folder)),
+        None => Err(DataError::Malformed {
             file: path.display().to_string(),
             at: "directory".into(),
             found: format!("{} files of images among {}", found.len(), list(&names)),
-            expected: format!("one {}-images-idx3-ubyte[.gz] with its labels, or the path of a file", words[0]),
+            expected: format!(
+                "one {}-images-idx3-ubyte[.gz] with its labels, one folder of PNG or JPEG images for each class, or the \
+                 path of a file",
+                words[0]
+            ),
         }),
     }
 }
 
-/// The file of labels that belongs to a file of images, if it exists.
-pub(crate) fn labels_beside(images: &Path) -> Option<PathBuf> {
-    let name = images.file_name()?.to_str()?;
+/// The file of labels that belongs to a file of features, if it exists: `x.labels.npy` beside `x.npy`, and in IDX the
+/// labels beside the images.
+pub(crate) fn labels_beside(features: &Path) -> Option<PathBuf> {
+    let name = features.file_name()?.to_str()?;
+    if let Some(stem) = name.strip_suffix(".npy") {
+        return Some(features.with_file_name(format!("{stem}.labels.npy"))).filter(|path| path.is_file());
+    }
     let at = name.find("images")?;
     let (before, after) = (&name[..at], formats::without_gz(&name[at + "images".len()..]));
     let digit =
         after.find("idx").map(|at| at + 3).filter(|&at| after[at..].starts_with(|c: char| c.is_ascii_digit()))?;
     let plain = format!("{before}labels{}1{}", &after[..digit], &after[digit + 1..]);
-    [plain.clone(), plain + ".gz"].iter().map(|name| images.with_file_name(name)).find(|path| path.is_file())
+    [plain.clone(), plain + ".gz"].iter().map(|name| features.with_file_name(name)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

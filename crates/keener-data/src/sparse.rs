@@ -44,6 +44,12 @@ impl Csr {
     }
 
     fn validate(&self, place: &str) -> Result<(), DataError> {
+        self.check_shape(place)?;
+        self.check_rows(place, false)
+    }
+
+    /// Checks lengths and the row pointer.
+    fn check_shape(&self, place: &str) -> Result<(), DataError> {
         let shape = |what: &str, found: String, expected: String| {
             Err(DataError::Shape { place: place.into(), what: what.into(), found, expected })
         };
@@ -59,6 +65,11 @@ impl Csr {
             let expected = format!("to rise from 0 to {}, the number of values", self.values.len());
             return shape("the row pointer", format!("{} entries", self.indptr.len()), expected);
         }
+        Ok(())
+    }
+
+    /// Checks columns and values, once lengths are right.
+    fn check_rows(&self, place: &str, keep_non_finite: bool) -> Result<(), DataError> {
         for row in 0..self.rows() {
             let (indices, values) = self.row(row);
             let mut least = 0;
@@ -67,13 +78,65 @@ impl Csr {
                     return Err(DataError::Column { place: place.into(), row, column, least, dim: self.dim });
                 }
                 least = u64::from(column) + 1;
-                if !value.is_finite() {
+                if !value.is_finite() && !keep_non_finite {
                     let (place, value) = (place.into(), value.to_string());
                     return Err(DataError::NonFinite { place, row, column: column as usize, value });
                 }
             }
         }
         Ok(())
+    }
+
+    /// As [`Csr::new`] for columns in any order within a row, where values that are not finite may be kept.
+    ///
+    /// # Errors
+    /// As [`Csr::new`]; a column that occurs twice in a row is one of them.
+    pub(crate) fn from_unsorted(
+        place: &str,
+        dim: usize,
+        indptr: Vec<usize>,
+        indices: Vec<usize>,
+        values: Vec<f32>,
+        keep_non_finite: bool,
+    ) -> Result<Self, DataError> {
+        let narrow = |column: usize| u32::try_from(column).unwrap_or(u32::MAX);
+        let indices = indices.into_iter().map(narrow).collect();
+        let mut csr = Self { dim, indptr, indices, values, names: None };
+        csr.check_shape(place)?;
+        let mut entries: Vec<(u32, f32)> = Vec::new();
+        for row in 0..csr.rows() {
+            let range = csr.indptr[row]..csr.indptr[row + 1];
+            if csr.indices[range.clone()].is_sorted() {
+                continue;
+            }
+            entries.clear();
+            entries.extend(csr.indices[range.clone()].iter().copied().zip(csr.values[range.clone()].iter().copied()));
+            entries.sort_by_key(|&(column, _)| column);
+            for (at, &(column, value)) in range.zip(&entries) {
+                (csr.indices[at], csr.values[at]) = (column, value);
+            }
+        }
+        csr.check_rows(place, keep_non_finite)?;
+        Ok(csr)
+    }
+
+    /// The given columns, in their order; they increase strictly.
+    pub(crate) fn select_columns(&self, columns: &[usize]) -> Self {
+        let mut indptr = Vec::with_capacity(self.indptr.len());
+        let (mut indices, mut values) = (Vec::new(), Vec::new());
+        indptr.push(0);
+        for row in 0..self.rows() {
+            let (stored, row) = self.row(row);
+            for (&column, &value) in stored.iter().zip(row) {
+                if let Ok(at) = columns.binary_search(&(column as usize)) {
+                    indices.push(at as u32);
+                    values.push(value);
+                }
+            }
+            indptr.push(values.len());
+        }
+        let names = self.names.as_ref().map(|names| columns.iter().map(|&column| names[column].clone()).collect());
+        Self { dim: columns.len(), indptr, indices, values, names }
     }
 
     /// The entries of a dense matrix that are not zero.

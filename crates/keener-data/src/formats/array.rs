@@ -109,7 +109,7 @@ impl RawArray {
         let (file, at) = (input.file, "array");
         if options.label_column.is_none() {
             match want {
-                Want::Labels => return Ok(Table { features: None, labels: Some(self.into_labels(file, at)?) }),
+                Want::Labels => return Ok(Table { labels: Some(self.into_labels(file, at)?), ..Table::default() }),
                 Want::Labelled => {
                     return Err(DataError::NoLabels {
                         file: file.into(),
@@ -121,7 +121,11 @@ impl RawArray {
         }
         let keep = options.keep_non_finite;
         if options.label_column.is_none() && options.columns.is_empty() && options.leave_out.is_empty() {
-            return Ok(Table { features: Some(self.into_features(file, at, keep)?.into()), labels: None });
+            return Ok(Table { features: Some(self.into_features(file, at, keep)?.into()), ..Table::default() });
+        }
+        if self.shape.contains(&0) {
+            // The error of an empty array; an extent beside a 0 may be any number.
+            return Ok(Table { features: Some(self.into_features(file, at, keep)?.into()), ..Table::default() });
         }
         let (rows, width) = match *self.shape.as_slice() {
             [rows, width] => (rows, width),
@@ -148,6 +152,7 @@ impl RawArray {
         Ok(Table {
             features: features.map(|array| array.into_features(file, at, keep)).transpose()?.map(Into::into),
             labels: labels.map(|array| array.into_labels(file, at)).transpose()?,
+            class_names: None,
         })
     }
 
@@ -258,6 +263,10 @@ mod tests {
         assert_eq!(both.features.unwrap().into_dense("f").unwrap().values, [1.0, 2.0, 3.0, 4.0]);
         let some = table(None, &["1.."], Want::Features).unwrap().features.unwrap();
         assert_eq!(some.into_dense("f").unwrap().values, [2.0, 9.0, 4.0, 8.0]);
+        let hollow = RawArray { shape: vec![0, usize::MAX], values: Values::U8(vec![]) };
+        let options = ReadOptions { label_column: Some("0".into()), ..Default::default() };
+        let error = hollow.into_table(&Input { file: "f", bytes: &[] }, Want::Labels, &options).unwrap_err();
+        assert!(error.to_string().contains("no rows"), "{error}");
         for wrong in ["3", "-4", "x"] {
             assert!(table(Some(wrong), &[], Want::Labelled).is_err(), "{wrong}");
         }

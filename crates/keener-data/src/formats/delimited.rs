@@ -81,6 +81,7 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
             }
         },
         labels: (want != Want::Features).then_some(RawLabels::Text(labels)),
+        class_names: None,
     })
 }
 
@@ -173,7 +174,7 @@ mod tests {
 
     fn labelled(text: &str) -> (Matrix, Vec<String>) {
         match table(text, Want::Labelled, &ReadOptions::default()).unwrap() {
-            Table { features: Some(features), labels: Some(RawLabels::Text(labels)) } => {
+            Table { features: Some(features), labels: Some(RawLabels::Text(labels)), .. } => {
                 (features.into_dense("f.csv").unwrap(), labels)
             }
             other => panic!("{other:?}"),

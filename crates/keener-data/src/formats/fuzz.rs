@@ -1,32 +1,46 @@
 //! Random and damaged bytes: every reader answers with a value or an error, never with a panic.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 
+use super::probe::read_every_way as probe;
 use super::*;
+use crate::dataset::Dataset;
+use crate::write::{Content, write};
 
 /// Reads the bytes in every way; what comes out must hold together.
 fn read_all(name: &str, bytes: &[u8]) {
-    let column = ReadOptions { label_column: Some("0".into()), ..Default::default() };
-    let no_header = ReadOptions { header: Some(false), separator: Some(';'), ..Default::default() };
-    for options in [ReadOptions::default(), column, no_header] {
-        for want in [Want::Labelled, Want::Features, Want::Labels] {
-            if let Ok(table) = read(name, bytes, want, &options) {
-                assert_eq!(table.features.is_some(), want != Want::Labels);
-                assert_eq!(table.labels.is_some(), want != Want::Features);
-                if let Some(Features::Dense(features)) = &table.features {
-                    assert_eq!(features.values.len(), features.rows * features.dim);
-                    assert!(features.rows > 0 && features.values.iter().all(|value| value.is_finite()));
-                }
-                if let Some(labels) = table.labels
-                    && let Ok((labels, names)) = labels.into_classes(name, None)
-                {
-                    assert!(labels.iter().all(|&label| (label as usize) < names.len()));
-                }
+    probe(name, None, bytes);
+}
+
+/// A small labelled set in every format that is written.
+fn written() -> &'static [(Format, Vec<u8>)] {
+    static FILES: OnceLock<Vec<(Format, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let names = ["a", "b", "b2"].map(String::from).to_vec();
+        let values = (0..12).map(|i| i as f32 / 4.0 - 1.0).collect();
+        let plain =
+            Dataset::new("toy", values, 3, vec![1, 0, 2, 1], ["x", "y", "z"].map(String::from).to_vec()).unwrap();
+        let named = plain.clone().with_feature_names(names).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for format in Format::ALL.into_iter().filter(|format| format.is_written()) {
+            for data in [&plain, &named] {
+                let path = folder.path().join("toy");
+                write(&path, format, &Content::from(data)).unwrap();
+                files.push((format, fs::read(path).unwrap()));
             }
         }
-    }
+        let mut png = Vec::new();
+        let image = image::RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+        files.push((Format::Images, png));
+        files.push((Format::ExtremeClassification, b"2 5 4\n0,3 0:1 4:0.5\n 2:1.5\n".to_vec()));
+        assert!(files.iter().all(|(format, bytes)| probe("toy", Some(*format), bytes) > 0));
+        files
+    })
 }
 
 fn fixtures() -> Vec<Vec<u8>> {
@@ -107,5 +121,44 @@ proptest! {
         read_all("f.csv", text.as_bytes());
         let rows: Vec<String> = cells.iter().map(|row| row.join(",")).collect();
         read_all("f.csv", rows.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn damaged_files_of_every_format(
+        which in any::<prop::sample::Index>(), cut in 0.0_f64..1.5,
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), named: bool,
+    ) {
+        let (format, mut bytes) = which.get(written()).clone();
+        for (at, byte) in hits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate((cut * bytes.len() as f64) as usize);
+        probe("toy", named.then_some(format), &bytes);
+    }
+
+    #[test]
+    fn random_sparse_text_and_json(
+        sparse in "([0-9,]{0,4} ?(qid:[0-9] )?([0-9]{1,6}:[0-9.e-]{1,4} ?){0,3}(#.*)?\n){0,5}",
+        header in "[0-9]{1,20} [0-9]{1,20} [0-9]{1,20}\n",
+        json in "(([{\\[](\"[ab]\":)?(-?[0-9]{1,3}|null|\"x\"|\\[[0-9],[0-9]\\])(, ?(\"label\":)?[0-9])?[}\\]])\n){0,4}",
+    ) {
+        for format in [None, Some(Format::Svmlight), Some(Format::ExtremeClassification)] {
+            probe("f.svm", format, sparse.as_bytes());
+            probe("f.svm", format, [header.as_str(), &sparse].concat().as_bytes());
+        }
+        probe("f.jsonl", Some(Format::JsonLines), json.as_bytes());
+    }
+
+    #[test]
+    fn random_headers_of_tensors(
+        shape in prop::collection::vec(0_u64..4, 0..4), dtype in prop::sample::select(vec!["F32", "U8", "I64", "BF16", "F4"]),
+        begin in 0_u64..9, end in 0_u64..40, text in "[{}\\[\\]:,\"a-z0-9]{0,40}", data in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let entry = format!("{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{begin},{end}]}}}}");
+        for header in [entry, text] {
+            let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+            probe("f.safetensors", Some(Format::Safetensors), &bytes);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Bytes as features are pixel values and are scaled to 0..=1.
 
 use crate::error::DataError;
+use crate::formats::layout::{Dtype, Layout};
 use crate::formats::{Input, RawArray, Table, Values, Want};
 use crate::options::ReadOptions;
 
@@ -40,40 +41,18 @@ fn parse(input: &Input<'_>) -> Result<RawArray, DataError> {
         ));
     };
     let extents = extents.chunks_exact(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
-    let shape: Vec<usize> = extents.map(|extent| extent as usize).collect();
-    let item = match kind {
-        0x08 | 0x09 => 1,
-        0x0b => 2,
-        0x0c | 0x0d => 4,
-        0x0e => 8,
+    let dtype = match kind {
+        0x08 => Dtype::U8,
+        0x09 => Dtype::I8,
+        0x0b => Dtype::I16,
+        0x0c => Dtype::I32,
+        0x0d => Dtype::F32,
+        0x0e => Dtype::F64,
         _ => return Err(malformed(file, "type", &format!("{kind:#04x}"), "one of 0x08, 0x09, 0x0b to 0x0e")),
     };
-    if shape.iter().try_fold(item, |size: usize, &extent| size.checked_mul(extent)) != Some(data.len()) {
-        return Err(DataError::Size {
-            file: file.into(),
-            at: "IDX array".into(),
-            declared: format!("shape {shape:?} with {item} bytes an element"),
-            available: data.len() as u64,
-        });
-    }
-    macro_rules! numbers {
-        ($number:ty) => {
-            data.chunks_exact(size_of::<$number>()).map(|chunk| {
-                let mut array = [0; size_of::<$number>()];
-                array.copy_from_slice(chunk);
-                <$number>::from_be_bytes(array)
-            })
-        };
-    }
-    let values = match kind {
-        0x08 => Values::U8(data.to_vec()),
-        0x09 => Values::I64(numbers!(i8).map(i64::from).collect()),
-        0x0b => Values::I64(numbers!(i16).map(i64::from).collect()),
-        0x0c => Values::I64(numbers!(i32).map(i64::from).collect()),
-        0x0d => Values::F32(numbers!(f32).collect()),
-        _ => Values::F64(numbers!(f64).collect()),
-    };
-    Ok(RawArray { shape, values })
+    let shape = extents.map(|extent| extent as usize).collect();
+    let layout = Layout { dtype, big_endian: true, column_major: false, shape, offset: bytes.len() - data.len() };
+    layout.decode(file, "IDX array", data)
 }
 
 fn malformed(file: &str, at: &str, found: &str, expected: &str) -> DataError {

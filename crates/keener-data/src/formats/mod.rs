@@ -4,15 +4,30 @@
 //! such a function, a variant of [`Format`], and a line in each of the three `match`es of this file. Formats that
 //! hold arrays build [`RawArray`]s and share their conversions.
 
+pub(crate) mod archive;
 mod array;
+mod arrow;
+mod columnar;
+mod contain;
 mod delimited;
+mod detect;
 mod dialect;
 #[cfg(test)]
 mod fuzz;
 mod idx;
-mod npy;
+pub(crate) mod images;
+mod jsonl;
+mod kinds;
+pub(crate) mod layout;
+pub(crate) mod npy;
 mod npz;
+pub(crate) mod parquet;
+pub mod probe;
+pub(crate) mod safetensors;
 mod select;
+mod svmlight;
+mod thrift;
+mod xc;
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -20,12 +35,13 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::error::{DataError, list};
+use crate::error::DataError;
 use crate::labels::RawLabels;
 use crate::options::ReadOptions;
 use crate::sparse::Features;
 
 pub(crate) use array::{RawArray, Values};
+pub(crate) use columnar::CLASS_NAMES as CLASS_NAMES_KEY;
 
 /// The formats that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,61 +49,127 @@ pub(crate) use array::{RawArray, Values};
 pub enum Format {
     /// One NumPy array.
     Npy,
-    /// A zip archive of NumPy arrays.
+    /// A zip archive of NumPy arrays, or a sparse matrix of SciPy.
     Npz,
     /// A text table, separated by comma, semicolon or tab; also one label a line.
     Csv,
+    /// A text table, separated by tabs.
+    Tsv,
     /// The format of MNIST and its relatives.
     Idx,
+    /// Columns in row groups, also of lists.
+    Parquet,
+    /// Record batches, as a file or a stream.
+    Arrow,
+    /// Named tensors.
+    Safetensors,
+    /// Sparse rows as text, `label index:value …`.
+    Svmlight,
+    /// Sparse rows with several labels as text, after a line with three sizes.
+    ExtremeClassification,
+    /// A JSON object or list a line.
+    JsonLines,
+    /// A folder with one folder of images a class.
+    Images,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Npy, Self::Npz, Self::Csv, Self::Idx];
+    pub const ALL: [Self; 12] = [
+        Self::Csv,
+        Self::Tsv,
+        Self::Npy,
+        Self::Npz,
+        Self::Parquet,
+        Self::Arrow,
+        Self::Safetensors,
+        Self::Svmlight,
+        Self::ExtremeClassification,
+        Self::JsonLines,
+        Self::Idx,
+        Self::Images,
+    ];
 
     /// What it is called, with its usual file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Npy => "NumPy array (.npy)",
             Self::Npz => "NumPy archive (.npz)",
-            Self::Csv => "text table (.csv, .tsv, .txt)",
+            Self::Csv => "text table (.csv, .txt)",
+            Self::Tsv => "text table with tabs (.tsv)",
             Self::Idx => "IDX (…-idx3-ubyte)",
+            Self::Parquet => "Parquet (.parquet)",
+            Self::Arrow => "Arrow IPC (.arrow, .feather)",
+            Self::Safetensors => "safetensors (.safetensors)",
+            Self::Svmlight => "svmlight text (.svm, .svmlight, .libsvm)",
+            Self::ExtremeClassification => "extreme-classification text (a first line `rows features labels`)",
+            Self::JsonLines => "JSON lines (.jsonl, .ndjson)",
+            Self::Images => "images (a folder of PNG or JPEG for each class)",
+        }
+    }
+
+    /// The word for it in options and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Idx => "idx",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Safetensors => "safetensors",
+            Self::Svmlight => "svmlight",
+            Self::ExtremeClassification => "xc",
+            Self::JsonLines => "jsonl",
+            Self::Images => "images",
+        }
+    }
+
+    /// The format that a word names (as [`Format::word`], or a usual extension).
+    pub fn from_word(word: &str) -> Option<Self> {
+        let word = word.trim().trim_start_matches('.').to_lowercase();
+        Self::ALL.into_iter().find(|format| format.word() == word || format.extensions().contains(&word.as_str()))
+    }
+
+    /// The format that a file name means by its extension; a `.gz` at its end is passed over.
+    ///
+    /// ```
+    /// use keener_data::Format;
+    /// assert_eq!(Format::of_path("data/x.parquet".as_ref()), Some(Format::Parquet));
+    /// assert_eq!(Format::of_path("x.csv.gz".as_ref()), Some(Format::Csv));
+    /// assert_eq!(Format::of_path("x.docx".as_ref()), None);
+    /// ```
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().to_lowercase();
+        let (_, extension) = without_gz(&name).rsplit_once('.')?;
+        Self::ALL.into_iter().find(|format| format.extensions().contains(&extension))
+    }
+
+    /// Usual extensions, in lower case.
+    fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Npy => &["npy"],
+            Self::Npz => &["npz"],
+            Self::Csv => &["csv", "txt", "data", "dat", "labels"],
+            Self::Tsv => &["tsv", "tab"],
+            Self::Parquet => &["parquet", "pq"],
+            Self::Arrow => &["arrow", "feather", "arrows", "ipc"],
+            Self::Safetensors => &["safetensors"],
+            Self::Svmlight => &["svm", "svmlight", "libsvm"],
+            Self::JsonLines => &["jsonl", "ndjson"],
+            Self::Idx | Self::ExtremeClassification | Self::Images => &[],
         }
     }
 
     /// The format of a file, from its first bytes and its name. Compressed bytes must be uncompressed before.
     ///
-    /// Signatures decide; the name decides only whether text is a table.
+    /// Signatures decide; the name decides only between texts.
     ///
     /// # Errors
     /// [`DataError::UnknownFormat`], [`DataError::Empty`].
     pub fn detect(file: &str, bytes: &[u8]) -> Result<Self, DataError> {
-        if bytes.is_empty() {
-            return Err(DataError::Empty { place: file.into(), what: "bytes".into() });
-        }
-        let name = file.rsplit(['/', '\\']).next().unwrap_or(file).to_lowercase();
-        let extension = name.rsplit_once('.').map(|(_, extension)| extension);
-        if bytes.starts_with(npy::MAGIC) {
-            return Ok(Self::Npy);
-        }
-        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-            if extension == Some("npz") || npz::holds_arrays(bytes) {
-                return Ok(Self::Npz);
-            }
-        } else if idx::has_magic(bytes) {
-            return Ok(Self::Idx);
-        } else if is_text(bytes) {
-            let named = matches!(extension, Some("csv" | "tsv" | "tab" | "txt" | "data" | "dat" | "labels"));
-            let claimed = matches!(extension, Some("npy" | "npz")) || name.ends_with("-ubyte");
-            if named || (!claimed && foreign(bytes).is_none() && dialect::looks_like_a_table(bytes)) {
-                return Ok(Self::Csv);
-            }
-        }
-        Err(DataError::UnknownFormat {
-            file: file.into(),
-            looks_like: foreign(bytes).map_or_else(|| describe(bytes), String::from),
-            known: list(Self::ALL.map(Self::name)) + ", each also compressed with gzip (.gz)",
-        })
+        detect::detect(file, bytes)
     }
 }
 
@@ -103,12 +185,14 @@ pub(crate) enum Want {
 }
 
 /// What a format hands over: the parts that were wanted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Table {
     /// Features `[rows, dim]`, for [`Want::Labelled`] and [`Want::Features`].
     pub(crate) features: Option<Features>,
     /// One label a row, for [`Want::Labelled`] and [`Want::Labels`].
     pub(crate) labels: Option<RawLabels>,
+    /// The classes in their order, if the file lists them: text labels are among them, whole numbers are positions in them.
+    pub(crate) class_names: Option<Vec<String>>,
 }
 
 /// Bytes with the name they go by in messages.
@@ -124,22 +208,44 @@ pub(crate) struct Input<'a> {
 pub(crate) fn read(file: &str, bytes: &[u8], want: Want, options: &ReadOptions) -> Result<Table, DataError> {
     let (bytes, inner) = uncompressed(file, bytes)?;
     let input = Input { file, bytes: &bytes };
-    match Format::detect(inner, &bytes)? {
+    let format = match options.format {
+        Some(format) if !bytes.is_empty() => format,
+        _ => Format::detect(inner, &bytes)?,
+    };
+    match format {
         Format::Npy => npy::read(&input, want, options),
         Format::Npz => npz::read(&input, want, options),
         Format::Csv => delimited::read(&input, want, options),
+        Format::Tsv => {
+            let tabs = ReadOptions { separator: options.separator.or(Some('\t')), ..options.clone() };
+            delimited::read(&input, want, &tabs)
+        }
         Format::Idx => idx::read(&input, want, options),
+        Format::Parquet => parquet::read(&input, want, options),
+        Format::Arrow => arrow::read(&input, want, options),
+        Format::Safetensors => safetensors::read(&input, want, options),
+        Format::Svmlight => svmlight::read(&input, want, options),
+        Format::ExtremeClassification => xc::read(&input, want, options),
+        Format::JsonLines => jsonl::read(&input, want, options),
+        Format::Images => images::read(&input, want, options),
     }
 }
 
-/// The bytes without gzip, and the name without `.gz`. Memory grows with what the stream yields, not with a header.
+/// The bytes without gzip, and the name without `.gz`. Memory grows with what the stream yields, up to the allowance.
 fn uncompressed<'a>(file: &'a str, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, &'a str), DataError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok((Cow::Borrowed(bytes), file));
     }
+    let most = contain::allowance(bytes.len() as u64);
+    Ok((Cow::Owned(inflate(file, bytes, most)?), without_gz(file)))
+}
+
+/// What a gzip stream yields, up to `most` bytes.
+fn inflate(file: &str, bytes: &[u8], most: u64) -> Result<Vec<u8>, DataError> {
     let mut out = Vec::new();
-    match MultiGzDecoder::new(bytes).read_to_end(&mut out) {
-        Ok(_) => Ok((Cow::Owned(out), without_gz(file))),
+    match MultiGzDecoder::new(bytes).take(most.saturating_add(1)).read_to_end(&mut out) {
+        Ok(length) if length as u64 <= most => Ok(out),
+        Ok(_) => Err(contain::too_large(file, "gzip stream", most.saturating_add(1), bytes.len() as u64, most)),
         Err(error) => Err(DataError::Malformed {
             file: file.into(),
             at: format!("gzip stream, after {} uncompressed bytes", out.len()),
@@ -154,113 +260,27 @@ pub(crate) fn without_gz(name: &str) -> &str {
     name.strip_suffix(".gz").or_else(|| name.strip_suffix(".GZ")).unwrap_or(name)
 }
 
+/// Whether text tables take `text` for a missing value.
+pub(crate) fn reads_as_missing(text: &str) -> bool {
+    dialect::is_missing(text.as_bytes())
+}
+
 /// A short name for the data in a file: its base name without the extensions of the formats.
 pub(crate) fn stem(path: &Path) -> String {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
     let name = without_gz(&name);
-    let known = [".csv", ".tsv", ".txt", ".npy", ".npz", ".data", ".dat", "-ubyte"];
-    known.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_string()
-}
-
-/// Whether the first bytes are text: valid UTF-8 without control characters.
-fn is_text(bytes: &[u8]) -> bool {
-    let head = &bytes[..bytes.len().min(4096)];
-    let valid = match std::str::from_utf8(head) {
-        Ok(_) => true,
-        // A character cut by the end of the sample is no fault; neither is Latin-1 in a cell, reported with its line.
-        Err(error) => error.error_len().is_none() || error.valid_up_to() > 0,
-    };
-    valid && !head.iter().any(|&byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c))
-}
-
-/// Names contents that are recognised but not read.
-fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    const SIGNATURES: [(&[u8], &str); 16] = [
-        (b"PAR1", "Parquet"),
-        (b"ARROW1", "an Arrow file"),
-        (b"\x89HDF\r\n", "HDF5"),
-        (b"\x89PNG", "a PNG image"),
-        (b"\xff\xd8\xff", "a JPEG image"),
-        (b"PK", "a zip archive without .npy members"),
-        (b"\x28\xb5\x2f\xfd", "zstd compression"),
-        (b"BZh", "bzip2 compression"),
-        (b"\xfd7zXZ", "xz compression"),
-        (b"SQLite format 3", "an SQLite database"),
-        (b"MATLAB 5.0", "a MATLAB file"),
-        (b"%PDF", "a PDF document"),
-        (b"\xff\xfe", "UTF-16 text (save it as UTF-8)"),
-        (b"\xfe\xff", "UTF-16 text (save it as UTF-8)"),
-        (b"version https://git-lfs", "a Git LFS pointer (fetch the file itself)"),
-        (b"@relation", "ARFF"),
-    ];
-    if let Some((_, name)) = SIGNATURES.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Some(name);
+    if let Some(name) = name.strip_suffix("-ubyte") {
+        return name.to_string();
     }
-    if bytes.len() > 2 && bytes[0] == 0x80 && (2..=5).contains(&bytes[1]) {
-        return Some("a Python pickle, which is never read because it can run code (save with numpy.savez)");
+    match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() && Format::of_path(Path::new(name)).is_some() => stem.to_string(),
+        _ => name.to_string(),
     }
-    if !is_text(bytes) {
-        return None;
-    }
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
-    let first = head.lines().find(|line| !line.trim().is_empty())?.trim_start().to_string();
-    if first.starts_with(['{', '[']) {
-        return Some("JSON");
-    }
-    if first.starts_with('<') {
-        return Some("HTML or XML");
-    }
-    let mut words = first.split_whitespace();
-    let pair =
-        |word: &str| word.split_once(':').is_some_and(|(i, v)| i.parse::<u64>().is_ok() && v.parse::<f64>().is_ok());
-    if words.next().is_some_and(|word| word.parse::<f64>().is_ok()) && words.next().is_some_and(pair) {
-        return Some("svmlight text");
-    }
-    None
-}
-
-fn describe(bytes: &[u8]) -> String {
-    if is_text(bytes) {
-        let head: String = String::from_utf8_lossy(&bytes[..bytes.len().min(32)]).into_owned();
-        return format!("text, beginning with {head:?}");
-    }
-    let head: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("binary data, beginning with {}", head.join(" "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn detect(name: &str, bytes: &[u8]) -> Option<Format> {
-        Format::detect(name, bytes).ok()
-    }
-
-    #[test]
-    fn signatures_win_over_names() {
-        assert_eq!(detect("a.csv", b"\x93NUMPY\x01\x00"), Some(Format::Npy));
-        assert_eq!(detect("whatever", &[0, 0, 8, 1, 0, 0, 0, 1, 5]), Some(Format::Idx));
-        assert_eq!(detect("dir.npy/a.csv", b"1,2\n3,4\n"), Some(Format::Csv));
-        assert_eq!(detect("table", b"a;b\n1;2\n"), Some(Format::Csv));
-        assert_eq!(detect("labels.txt", b"cat\ndog\n"), Some(Format::Csv));
-    }
-
-    #[test]
-    fn unknown_bytes_are_named() {
-        let message = |name: &str, bytes: &[u8]| Format::detect(name, bytes).unwrap_err().to_string();
-        assert!(message("a.parquet", b"PAR1\x15\x04").contains("look like Parquet"));
-        assert!(message("a.json", b"[{\"x\": 1}]").contains("JSON"));
-        assert!(message("a.svm", b"1 1:0.5 2:3\n").contains("svmlight"));
-        assert!(message("a.pkl", b"\x80\x04\x95rest").contains("pickle"));
-        assert!(message("a.bin", &[1, 2, 3, 0xff]).contains("01 02 03 ff"));
-        assert!(message("a.npy", b"1,2\n3,4\n").contains("text, beginning with"));
-        assert!(message("a.csv", b"a,b\n\x00\x01").contains("binary"));
-        let empty = message("a.csv", b"");
-        assert!(empty.contains("a.csv") && empty.contains("no bytes"), "{empty}");
-        for format in Format::ALL {
-            assert!(message("a.bin", &[1, 2, 3]).contains(format.name()));
-        }
-    }
 
     #[test]
     fn a_cut_gzip_stream_is_an_error() {
@@ -270,6 +290,25 @@ mod tests {
         assert!(read("a.csv.gz", &bytes, Want::Labelled, &ReadOptions::default()).is_ok());
         let error = read("a.csv.gz", &bytes[..bytes.len() - 9], Want::Labelled, &ReadOptions::default());
         assert!(error.unwrap_err().to_string().contains("gzip stream"));
+    }
+
+    #[test]
+    fn a_gzip_stream_that_becomes_too_much_is_cut() {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gz, &[b'0'; 10_000]).unwrap();
+        let bytes = gz.finish().unwrap();
+        assert_eq!(inflate("a.csv.gz", &bytes, 10_000).unwrap().len(), 10_000);
+        let error = inflate("a.csv.gz", &bytes, 9_999).unwrap_err().to_string();
+        assert!(error.contains("gzip stream") && error.contains("expected at most"), "{error}");
+    }
+
+    #[test]
+    fn words_and_extensions_name_formats() {
+        for format in Format::ALL {
+            assert_eq!(Format::from_word(format.word()), Some(format));
+        }
+        assert_eq!(Format::from_word(".Feather"), Some(Format::Arrow));
+        assert_eq!(Format::from_word("xlsx"), None);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
 use crate::error::DataError;
-use crate::formats::array::row_major;
-use crate::formats::{Input, RawArray, Table, Values, Want};
+use crate::formats::contain::contained;
+use crate::formats::layout::{Dtype, Layout};
+use crate::formats::{Input, RawArray, Table, Want};
 use crate::options::ReadOptions;
 
 /// The first bytes of every file.
@@ -16,23 +17,39 @@ pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read, as in NumPy itself.
 const MAX_HEADER: usize = 10_000;
 
+/// As many first bytes of a file as [`layout`] may need.
+#[allow(dead_code, reason = "for sources that are mapped instead of read")]
+pub(crate) const HEAD: usize = MAX_HEADER + 12;
+
 pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
     parse(input.file, "array", input.bytes)?.into_table(input, want, options)
 }
 
 /// The array in `bytes`; `at` names it in messages.
 pub(super) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<RawArray, DataError> {
+    let layout = layout(file, at, bytes, bytes.len() as u64)?;
+    layout.decode(file, at, bytes.get(layout.offset..).unwrap_or_default())
+}
+
+/// Where the elements are in a file of `total` bytes that begins with `head`; the header must lie within `head`
+/// ([`HEAD`] bytes are always enough).
+///
+/// # Errors
+/// [`DataError::Malformed`], [`DataError::Unsupported`] for what is no number and no text, [`DataError::Size`] unless the
+/// file is exactly as long as the shape says.
+pub(crate) fn layout(file: &str, at: &str, head: &[u8], total: u64) -> Result<Layout, DataError> {
     let malformed = |found: String, expected: &str| DataError::Malformed {
         file: file.into(),
         at: format!("{at}, header"),
         found,
         expected: expected.into(),
     };
-    check_header(bytes).map_err(|(found, expected)| malformed(found, expected))?;
-    let mut rest = bytes;
-    let header = NpyHeader::from_reader(&mut rest)
-        .map_err(|error| malformed(error.to_string(), "a NumPy header with 'descr', 'fortran_order' and 'shape'"))?;
-
+    check_header(head).map_err(|(found, expected)| malformed(found, expected))?;
+    let mut rest = head;
+    const EXPECTED: &str = "a NumPy header with 'descr', 'fortran_order' and 'shape'";
+    let header = contained(file, at, EXPECTED, || {
+        NpyHeader::from_reader(&mut rest).map_err(|error| malformed(error.to_string(), EXPECTED))
+    })?;
     let unsupported = |found: String| DataError::Unsupported {
         file: file.into(),
         at: at.into(),
@@ -48,66 +65,38 @@ pub(super) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<RawArray, Data
         return Err(unsupported(format!("dtype {}", header.dtype().descr())));
     };
     let item = kind.num_bytes().filter(|&item| item > 0).ok_or_else(|| unsupported(format!("dtype '{kind}'")))?;
-    let shape: Option<Vec<usize>> = header.shape().iter().map(|&extent| usize::try_from(extent).ok()).collect();
-    let size = |shape: &[usize]| shape.iter().try_fold(item, |size, &extent| size.checked_mul(extent));
-    let shape = match shape {
-        Some(shape) if size(&shape) == Some(rest.len()) => shape,
-        _ => {
-            return Err(DataError::Size {
-                file: file.into(),
-                at: at.into(),
-                declared: format!("shape {:?} of '{kind}', {item} bytes an element", header.shape()),
-                available: rest.len() as u64,
-            });
-        }
-    };
-
-    let big = kind.endianness() == Endianness::Big;
-    macro_rules! numbers {
-        ($number:ty) => {
-            rest.chunks_exact(size_of::<$number>()).map(|chunk| {
-                let mut array = [0; size_of::<$number>()];
-                array.copy_from_slice(chunk);
-                if big { <$number>::from_be_bytes(array) } else { <$number>::from_le_bytes(array) }
-            })
-        };
-    }
-    let values = match (kind.type_char(), item) {
-        (TypeChar::Bool, 1) => Values::U8(rest.iter().map(|&byte| u8::from(byte != 0)).collect()),
-        (TypeChar::Uint, 1) => Values::U8(rest.to_vec()),
-        (TypeChar::Uint, 2) => Values::I64(numbers!(u16).map(i64::from).collect()),
-        (TypeChar::Uint, 4) => Values::I64(numbers!(u32).map(i64::from).collect()),
-        (TypeChar::Uint, 8) => {
-            let whole: Result<Vec<i64>, _> = numbers!(u64).map(i64::try_from).collect();
-            Values::I64(whole.map_err(|_| unsupported("an unsigned integer of 2^63 or more".into()))?)
-        }
-        (TypeChar::Int, 1) => Values::I64(numbers!(i8).map(i64::from).collect()),
-        (TypeChar::Int, 2) => Values::I64(numbers!(i16).map(i64::from).collect()),
-        (TypeChar::Int, 4) => Values::I64(numbers!(i32).map(i64::from).collect()),
-        (TypeChar::Int, 8) => Values::I64(numbers!(i64).collect()),
-        (TypeChar::Float, 2) => Values::F32(numbers!(u16).map(|bits| half::f16::from_bits(bits).to_f32()).collect()),
-        (TypeChar::Float, 4) => Values::F32(numbers!(f32).collect()),
-        (TypeChar::Float, 8) => Values::F64(numbers!(f64).collect()),
-        (TypeChar::ByteStr, _) => {
-            let text = |cell: &[u8]| String::from_utf8_lossy(until_nul(cell)).into_owned();
-            Values::Text(rest.chunks_exact(item).map(text).collect())
-        }
-        (TypeChar::UnicodeStr, _) => {
-            let points: Vec<u32> = numbers!(u32).collect();
-            Values::Text(points.chunks_exact(item / 4).map(unicode).collect())
-        }
+    let dtype = match (kind.type_char(), item) {
+        (TypeChar::Bool, 1) => Dtype::Bool,
+        (TypeChar::Uint, 1) => Dtype::U8,
+        (TypeChar::Uint, 2) => Dtype::U16,
+        (TypeChar::Uint, 4) => Dtype::U32,
+        (TypeChar::Uint, 8) => Dtype::U64,
+        (TypeChar::Int, 1) => Dtype::I8,
+        (TypeChar::Int, 2) => Dtype::I16,
+        (TypeChar::Int, 4) => Dtype::I32,
+        (TypeChar::Int, 8) => Dtype::I64,
+        (TypeChar::Float, 2) => Dtype::F16,
+        (TypeChar::Float, 4) => Dtype::F32,
+        (TypeChar::Float, 8) => Dtype::F64,
+        (TypeChar::ByteStr, _) => Dtype::Bytes(item),
+        (TypeChar::UnicodeStr, _) => Dtype::Unicode(item / 4),
         _ => return Err(unsupported(format!("dtype '{kind}'"))),
     };
-    let turned = header.order() == Order::Fortran && shape.len() > 1 && !shape.contains(&0);
-    macro_rules! turn {
-        ($($kind:ident),*) => {
-            match values {
-                $(Values::$kind(values) if turned => Values::$kind(row_major(values, &shape)),)*
-                values => values,
-            }
-        };
+    let offset = head.len() - rest.len();
+    let available = total.saturating_sub(offset as u64);
+    let shape: Option<Vec<usize>> = header.shape().iter().map(|&extent| usize::try_from(extent).ok()).collect();
+    let big_endian = kind.endianness() == Endianness::Big;
+    let column_major = header.order() == Order::Fortran;
+    match shape.map(|shape| Layout { dtype, big_endian, column_major, shape, offset }) {
+        Some(layout) if layout.bytes().map(|bytes| bytes as u64) == Some(available) => Ok(layout),
+        Some(layout) => Err(layout.size_error(file, at, available)),
+        None => Err(DataError::Size {
+            file: file.into(),
+            at: at.into(),
+            declared: format!("shape {:?} of '{kind}'", header.shape()),
+            available,
+        }),
     }
-    Ok(RawArray { values: turn!(U8, I64, F32, F64, Text), shape })
 }
 
 /// Refuses headers that no writer makes, before the parser sees them: too long, nested deeply, with anything but
@@ -170,20 +159,10 @@ fn check_header(bytes: &[u8]) -> Result<(), (String, &'static str)> {
     close(&mut digits, &mut product).ok_or_else(large)
 }
 
-fn until_nul(cell: &[u8]) -> &[u8] {
-    // Cells are padded with NULs at their end only; NULs inside belong to the text.
-    let end = cell.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    &cell[..end]
-}
-
-fn unicode(cell: &[u32]) -> String {
-    let end = cell.iter().rposition(|&point| point != 0).map_or(0, |last| last + 1);
-    cell[..end].iter().map(|&point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::Values;
 
     /// A file of version 1 with the given header text.
     fn file(header: &str, data: &[u8]) -> Vec<u8> {

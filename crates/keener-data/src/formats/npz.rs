@@ -5,55 +5,106 @@ use std::io::{Cursor, Read};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use crate::error::{DataError, list};
-use crate::formats::{Input, RawArray, Table, Want, npy};
-use crate::options::{Part, ReadOptions};
-
-/// Names under which features are usually stored, in lower case; the second and third list belong to a part.
-const FEATURES: [&str; 6] = ["x", "features", "data", "embeddings", "images", "arr_0"];
-const FEATURES_TRAIN: [&str; 7] =
-    ["x_train", "train_x", "features_train", "train_features", "train_images", "train_data", "train_embeddings"];
-const FEATURES_TEST: [&str; 7] =
-    ["x_test", "test_x", "features_test", "test_features", "test_images", "test_data", "test_embeddings"];
-/// Names under which labels are usually stored.
-const LABELS: [&str; 7] = ["y", "labels", "label", "target", "targets", "class", "arr_1"];
-const LABELS_TRAIN: [&str; 5] = ["y_train", "train_y", "labels_train", "train_labels", "train_targets"];
-const LABELS_TEST: [&str; 5] = ["y_test", "test_y", "labels_test", "test_labels", "test_targets"];
+use crate::error::DataError;
+use crate::formats::archive::{self, place};
+use crate::formats::contain::{check_allowance, contained};
+use crate::formats::select::choose_columns;
+use crate::formats::{Input, RawArray, Table, Values, Want, npy};
+use crate::options::ReadOptions;
+use crate::sparse::Csr;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
+const VALID: &str = "a complete archive as written by numpy.savez";
+
 pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
-    let mut archive =
-        ZipArchive::new(Cursor::new(input.bytes)).map_err(|error| broken(input.file, "directory", error))?;
-    let names: Vec<String> = arrays(&archive);
-    let mut features = None;
-    if want != Want::Labels {
-        let usual: &[&[&str]] = match options.part {
-            Part::Train => &[&FEATURES, &FEATURES_TRAIN],
-            Part::Test => &[&FEATURES_TEST],
+    contained(input.file, "zip archive", VALID, || {
+        let mut archive =
+            ZipArchive::new(Cursor::new(input.bytes)).map_err(|error| broken(input.file, "directory", error))?;
+        let names: Vec<String> = arrays(&archive);
+        let mut load = |name: &str| load(input, &mut archive, name);
+        if !is_sparse(&names) || options.features_array.is_some() {
+            return archive::read(input.file, &names, want, options, load);
+        }
+        let csr = (want != Want::Labels).then(|| sparse(input.file, &mut load, options)).transpose()?;
+        let mut table = match want {
+            Want::Features => Table::default(),
+            _ => archive::read(input.file, &names, Want::Labels, options, load)?,
         };
-        let alone = want == Want::Features;
-        let name = choose(input.file, "features", &names, options.features_array.as_deref(), usual, alone)?;
-        features = Some(
-            load(input, &mut archive, name)?.into_features(input.file, &place(name), options.keep_non_finite)?.into(),
-        );
+        table.features = csr.map(|csr| choose_columns(input.file, csr.into(), options)).transpose()?;
+        Ok(table)
+    })
+}
+
+/// Whether these are the arrays that `scipy.sparse.save_npz` writes for a matrix compressed by rows.
+fn is_sparse(names: &[String]) -> bool {
+    ["indptr", "indices", "data", "shape", "format"].iter().all(|part| names.iter().any(|name| name == part))
+}
+
+/// The matrix that `scipy.sparse.save_npz` wrote.
+fn sparse(
+    file: &str,
+    load: &mut impl FnMut(&str) -> Result<RawArray, DataError>,
+    options: &ReadOptions,
+) -> Result<Csr, DataError> {
+    match load("format")?.values {
+        Values::Text(format) if format == ["csr"] => {}
+        other => {
+            return Err(DataError::Unsupported {
+                file: file.into(),
+                at: place("format"),
+                found: format!("a sparse matrix of format {other:?}"),
+                expected: "\"csr\" (convert with matrix.tocsr())".into(),
+            });
+        }
     }
-    let mut labels = None;
-    if want != Want::Features {
-        let usual: &[&[&str]] = match options.part {
-            Part::Train => &[&LABELS, &LABELS_TRAIN],
-            Part::Test => &[&LABELS_TEST],
+    let mut whole = |name: &str| -> Result<Vec<usize>, DataError> {
+        let refused = |found: String| DataError::Malformed {
+            file: file.into(),
+            at: place(name),
+            found,
+            expected: "whole numbers from 0".into(),
         };
-        let alone = want == Want::Labels;
-        let name = choose(input.file, "labels", &names, options.labels_array.as_deref(), usual, alone)?;
-        labels = Some(load(input, &mut archive, name)?.into_labels(input.file, &place(name))?);
+        match load(name)?.values {
+            Values::U8(values) => Ok(values.into_iter().map(usize::from).collect()),
+            Values::I64(values) => {
+                let convert = |value: i64| usize::try_from(value).map_err(|_| refused(value.to_string()));
+                values.into_iter().map(convert).collect()
+            }
+            _ => Err(refused("another type".into())),
+        }
+    };
+    let shape = whole("shape")?;
+    let (indptr, indices) = (whole("indptr")?, whole("indices")?);
+    let data = load("data")?;
+    let count = data.shape.first().copied().unwrap_or(0);
+    let data = RawArray { shape: vec![count, 1], ..data };
+    let values = if count == 0 { Vec::new() } else { data.into_features(file, &place("data"), true)?.values };
+    let &[rows, dim] = shape.as_slice() else {
+        return Err(DataError::Shape {
+            place: format!("{file}: {}", place("shape")),
+            what: "the sparse matrix".into(),
+            found: format!("shape {shape:?}"),
+            expected: "[rows, dim]".into(),
+        });
+    };
+    if indptr.len().checked_sub(1) != Some(rows) {
+        return Err(DataError::Shape {
+            place: format!("{file}: {}", place("indptr")),
+            what: "the row pointer".into(),
+            found: format!("{} entries", indptr.len()),
+            expected: format!("one more than the {rows} rows"),
+        });
     }
-    Ok(Table { features, labels })
+    Csr::from_unsorted(file, dim, indptr, indices, values, options.keep_non_finite)
 }
 
 /// Whether a zip archive holds at least one array.
 pub(super) fn holds_arrays(bytes: &[u8]) -> bool {
-    ZipArchive::new(Cursor::new(bytes)).is_ok_and(|archive| !arrays(&archive).is_empty())
+    contained("", "zip archive", VALID, || {
+        Ok(ZipArchive::new(Cursor::new(bytes)).is_ok_and(|archive| !arrays(&archive).is_empty()))
+    })
+    .unwrap_or(false)
 }
 
 /// Names of the arrays, sorted.
@@ -64,39 +115,12 @@ fn arrays(archive: &Archive<'_>) -> Vec<String> {
     names
 }
 
-fn place(name: &str) -> String {
-    format!("array '{name}'")
-}
-
-/// The array asked for, else the only one with a usual name, else the only one if one is all that is needed.
-fn choose<'a>(
-    file: &str,
-    what: &'static str,
-    names: &'a [String],
-    wanted: Option<&str>,
-    usual: &[&[&str]],
-    alone: bool,
-) -> Result<&'a str, DataError> {
-    if let Some(wanted) = wanted {
-        return match names.iter().find(|name| *name == wanted) {
-            Some(name) => Ok(name),
-            None => Err(DataError::NoSuchArray { file: file.into(), what, wanted: wanted.into(), arrays: list(names) }),
-        };
-    }
-    let known = |name: &&String| usual.iter().any(|usual| usual.contains(&name.to_lowercase().as_str()));
-    let matching: Vec<&String> = names.iter().filter(known).collect();
-    match (matching.as_slice(), names) {
-        ([name], _) => Ok(name),
-        ([], [name]) if alone => Ok(name),
-        _ => Err(DataError::Arrays { file: file.into(), what, matching: matching.len(), arrays: list(names) }),
-    }
-}
-
 /// Unpacks one array. Memory grows with what the stream yields; a member longer than it declares is an error.
 fn load(input: &Input<'_>, archive: &mut Archive<'_>, name: &str) -> Result<RawArray, DataError> {
     let at = place(name);
     let mut member = archive.by_name(&format!("{name}.npy")).map_err(|error| broken(input.file, &at, error))?;
     let declared = member.size();
+    check_allowance(input.file, &at, declared, input.bytes.len() as u64)?;
     let mut bytes = Vec::new();
     member
         .by_ref()
@@ -126,7 +150,7 @@ fn broken(file: &str, at: &str, error: ZipError) -> DataError {
             file: file.into(),
             at: format!("zip {at}"),
             found: error.to_string(),
-            expected: "a complete archive as written by numpy.savez".into(),
+            expected: VALID.into(),
         },
     }
 }
@@ -135,33 +159,61 @@ fn broken(file: &str, at: &str, error: ZipError) -> DataError {
 mod tests {
     use super::*;
 
-    fn chosen<'a>(names: &'a [String], options: &ReadOptions) -> Result<&'a str, DataError> {
-        let usual: &[&[&str]] =
-            if options.part == Part::Test { &[&FEATURES_TEST] } else { &[&FEATURES, &FEATURES_TRAIN] };
-        choose("f.npz", "features", names, options.features_array.as_deref(), usual, false)
-    }
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| name.to_string()).collect()
-    }
-
-    #[test]
-    fn usual_names_are_known_in_any_case_and_part() {
-        let both = names(&["X_train", "X_test", "Y_train", "Y_test"]);
-        assert_eq!(chosen(&both, &ReadOptions::default()).unwrap(), "X_train");
-        assert_eq!(chosen(&both, &ReadOptions { part: Part::Test, ..Default::default() }).unwrap(), "X_test");
-        assert_eq!(chosen(&names(&["data", "target", "target_names"]), &ReadOptions::default()).unwrap(), "data");
-    }
-
-    #[test]
-    fn ambiguity_lists_the_arrays() {
-        for (arrays, count) in [(["X", "embeddings", "y"], "2 arrays"), (["a", "b", "c"], "0 arrays")] {
-            let arrays = names(&arrays);
-            let message = chosen(&arrays, &ReadOptions::default()).unwrap_err().to_string();
-            assert!(message.contains(count) && message.contains(&arrays.join(", ")), "{message}");
+    /// A stored archive of arrays of `i64` or text.
+    fn archive(members: &[(&str, &str, &[usize], Vec<u8>)]) -> Vec<u8> {
+        use std::io::Write;
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, descr, shape, data) in members {
+            let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            zip.start_file(format!("{name}.npy"), options).unwrap();
+            let shape: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
+            let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+            zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+            zip.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+            zip.write_all(header.as_bytes()).unwrap();
+            zip.write_all(data).unwrap();
         }
-        let options = ReadOptions { features_array: Some("b".into()), ..Default::default() };
-        assert_eq!(chosen(&names(&["a", "b"]), &options).unwrap(), "b");
-        assert!(chosen(&names(&["a"]), &options).unwrap_err().to_string().contains("no array \"b\""));
+        zip.finish().unwrap().into_inner()
+    }
+
+    fn whole(values: &[i64]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn a_sparse_matrix_of_scipy_stays_sparse() {
+        let members = |format: &[u8], indices: &[i64]| {
+            archive(&[
+                ("indptr", "<i8", &[3], whole(&[0, 2, 3])),
+                ("indices", "<i8", &[3], whole(indices)),
+                ("data", "<i8", &[3], whole(&[5, 7, 9])),
+                ("shape", "<i8", &[2], whole(&[2, 4])),
+                ("format", "|S3", &[1], format.to_vec()),
+                ("y", "<i8", &[2], whole(&[1, 0])),
+                ("class_names", "|S1", &[2], b"ab".to_vec()),
+            ])
+        };
+        let read = |bytes: &[u8]| read(&Input { file: "f.npz", bytes }, Want::Labelled, &ReadOptions::default());
+        let table = read(&members(b"csr", &[3, 0, 1])).unwrap();
+        let crate::sparse::Features::Sparse(csr) = table.features.unwrap() else { panic!("dense") };
+        assert_eq!((csr.row(0), csr.row(1)), ((&[0, 3][..], &[7.0, 5.0][..]), (&[1][..], &[9.0][..])));
+        assert_eq!(table.class_names.unwrap(), ["a", "b"]);
+        let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        assert!(message(&members(b"csc", &[3, 0, 1])).contains("tocsr"));
+        assert!(message(&members(b"csr", &[3, 3, 1])).contains("row 0: found column 3"));
+        assert!(
+            message(&members(b"csr", &[3, 4, 1])).contains("expected one in 4..4")
+                || message(&members(b"csr", &[3, 4, 1])).contains("found column 4")
+        );
+        assert!(message(&members(b"csr", &[-1, 0, 1])).contains("array 'indices'"));
+    }
+
+    #[test]
+    fn a_member_that_declares_too_much_is_not_unpacked() {
+        let mut bytes = archive(&[("x", "<i8", &[1, 1], whole(&[1]))]);
+        let directory = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[directory + 24..directory + 28].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
+        let error = read(&Input { file: "f.npz", bytes: &bytes }, Want::Features, &ReadOptions::default());
+        assert!(error.unwrap_err().to_string().contains("bytes, expected at most"));
     }
 }

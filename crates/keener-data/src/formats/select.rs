@@ -1,9 +1,11 @@
 //! Which columns of a table are features, and which one is the label.
 
+use crate::dataset::Matrix;
 use crate::error::{DataError, list};
 use crate::formats::Want;
 use crate::formats::dialect::LABEL_NAMES;
 use crate::options::ReadOptions;
+use crate::sparse::Features;
 
 /// What the columns of a table are to the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,9 @@ impl Roles {
         want: Want,
         options: &ReadOptions,
     ) -> Result<Self, DataError> {
+        if width == 0 {
+            return Err(DataError::Empty { place: file.into(), what: "columns".into() });
+        }
         let wanted = options.label_column.as_deref();
         let label = match want {
             Want::Features => match wanted {
@@ -40,7 +45,7 @@ impl Roles {
                 None => None,
             },
             Want::Labels if width == 1 => Some(0),
-            Want::Labelled if width <= 1 => {
+            Want::Labelled if width == 1 => {
                 return Err(DataError::NoLabels {
                     file: file.into(),
                     expected: "at least two columns (in text between them comma, semicolon or tab, or the separator named in the options), or a second file with the labels".into(),
@@ -48,7 +53,7 @@ impl Roles {
             }
             _ => Some(match wanted {
                 Some(name) => find(file, width, names, name)?,
-                None => usual(names).unwrap_or(width.saturating_sub(1)),
+                None => usual(names).unwrap_or(width - 1),
             }),
         };
         if want == Want::Labels {
@@ -82,6 +87,41 @@ impl Roles {
     pub(crate) fn all(&self, width: usize) -> bool {
         self.features.len() == width
     }
+}
+
+/// The columns of `features` that the options choose, for formats whose labels are no column.
+///
+/// # Errors
+/// As [`Roles::find`]; [`DataError::TooLarge`] for more than 2^24 columns.
+pub(crate) fn choose_columns(file: &str, features: Features, options: &ReadOptions) -> Result<Features, DataError> {
+    const MOST: usize = 1 << 24;
+    if options.columns.is_empty() && options.leave_out.is_empty() {
+        return Ok(features);
+    }
+    let width = features.dim();
+    if width > MOST {
+        return Err(DataError::TooLarge {
+            place: file.into(),
+            what: format!("a choice among {width} columns"),
+            bytes: width as u64,
+            expected: format!("at most {MOST} columns"),
+        });
+    }
+    let alone = ReadOptions { label_column: None, drop_labels: false, ..options.clone() };
+    let roles = Roles::find(file, features.names(), width, Want::Features, &alone)?;
+    if roles.all(width) {
+        return Ok(features);
+    }
+    Ok(match features {
+        Features::Sparse(csr) => csr.select_columns(&roles.features).into(),
+        Features::Dense(matrix) => {
+            let rows = matrix.values.chunks_exact(width.max(1));
+            let values = rows.flat_map(|row| roles.features.iter().map(|&column| row[column])).collect();
+            let names =
+                matrix.names.as_ref().map(|names| roles.features.iter().map(|&column| names[column].clone()).collect());
+            Features::Dense(Matrix { values, rows: matrix.rows, dim: roles.features.len(), names })
+        }
+    })
 }
 
 /// The column with a usual name, the most preferred first.

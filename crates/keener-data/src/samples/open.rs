@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Samples;
 use crate::error::DataError;
-use crate::formats::{self, Want};
-use crate::open::{load, read_labelled, resolve};
+use crate::formats::Want;
+use crate::open::{read_labelled, resolve};
 use crate::options::ReadOptions;
 use crate::source::RowSource;
 use crate::sparse::Features;
@@ -35,9 +35,10 @@ pub struct UnlabelledRows {
 /// # Errors
 /// As [`crate::open`].
 pub fn open_rows(path: impl AsRef<Path>, options: &ReadOptions, _memory: usize) -> Result<UnlabelledRows, DataError> {
-    let file = resolve(path.as_ref(), options.part)?;
-    let shown = file.display().to_string();
-    let table = formats::read(&shown, &load(&file)?, Want::Features, options)?;
+    let path = path.as_ref();
+    let source = resolve(path, options.part)?;
+    let shown = source.shown(path);
+    let table = source.read(path, Want::Features, options)?;
     let features = table.features.ok_or_else(|| DataError::Empty { place: shown, what: "features".into() })?;
     let (features, names) = as_source(features);
     Ok(UnlabelledRows { features, names })

@@ -1,0 +1,181 @@
+//! Parquet: columns of numbers, text, and lists of numbers.
+//!
+//! Before the crate's parser sees a file, its footer is walked (sizes within the file, bounded depth), and so is the header
+//! of every page that will be read: none may become larger than the allowance of the file, or hold more values than its
+//! column declares. Row groups are read one after another, in batches.
+
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::ChunkReader;
+use std::sync::Arc;
+
+use crate::error::DataError;
+use crate::formats::columnar::{Assembler, broken};
+use crate::formats::contain::{check_allowance, contained};
+use crate::formats::thrift;
+use crate::formats::{Input, Table, Want};
+use crate::options::ReadOptions;
+
+/// The first and the last bytes.
+pub(super) const MAGIC: &[u8] = b"PAR1";
+
+const VALID: &str = "a complete Parquet file";
+
+/// Rows of a batch, where the texts are short.
+const BATCH: usize = 8192;
+
+pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
+    let bytes = Bytes::copy_from_slice(input.bytes);
+    stream(input.file, bytes, want, options, |_| Ok(()))?.finish()
+}
+
+/// Reads a file batch by batch. After each batch `each` sees the collector and may take the rows that are in it.
+///
+/// # Errors
+/// [`DataError`] as for every format, and what `each` returns.
+pub(crate) fn stream<'a, R: ChunkReader + 'static>(
+    file: &'a str,
+    reader: R,
+    want: Want,
+    options: &'a ReadOptions,
+    mut each: impl FnMut(&mut Assembler<'a>) -> Result<(), DataError>,
+) -> Result<Assembler<'a>, DataError> {
+    let len = reader.len();
+    contained(file, "Parquet", VALID, || {
+        let failed = |error: ParquetError| broken(file, "Parquet", &error, VALID);
+        let metadata = Arc::new(footer(file, &reader, len)?);
+        let arrow = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()).map_err(failed)?;
+        let mut rows = Assembler::new(file, arrow.schema(), want, options, len)?;
+        let projection = rows.projection();
+        let mask = ProjectionMask::roots(arrow.parquet_schema(), projection.iter().copied());
+        let text = projection.iter().any(|&column| rows.reads_text(column));
+        let batch = check_pages(file, &reader, len, &metadata, &mask, text)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow);
+        for batch in builder.with_projection(mask).with_batch_size(batch).build().map_err(failed)? {
+            rows.push(&batch.map_err(|error| broken(file, "Parquet", &error, VALID))?)?;
+            each(&mut rows)?;
+        }
+        Ok(rows)
+    })
+}
+
+/// Checks and parses the footer.
+fn footer<R: ChunkReader>(file: &str, reader: &R, len: u64) -> Result<ParquetMetaData, DataError> {
+    let failed = |error: ParquetError| broken(file, "footer", &error, VALID);
+    let wrong = |found: String| Err(broken(file, "footer", &found, VALID));
+    let Some(end) = len.checked_sub(8).filter(|&end| end >= 4) else { return wrong(format!("a file of {len} bytes")) };
+    if reader.get_bytes(0, 4).map_err(failed)? != MAGIC {
+        return wrong("another beginning".into());
+    }
+    let tail = reader.get_bytes(end, 8).map_err(failed)?;
+    let (length, magic) = tail.split_at(4);
+    if magic == b"PARE" {
+        return Err(DataError::Unsupported {
+            file: file.into(),
+            at: "footer".into(),
+            found: "encryption".into(),
+            expected: "a file that is not encrypted".into(),
+        });
+    }
+    if magic != MAGIC {
+        return wrong("no signature at the end of the file".into());
+    }
+    let length = u64::from(length.first_chunk().map_or(0, |word| u32::from_le_bytes(*word)));
+    let Some(start) = end.checked_sub(length).filter(|&start| start >= 4) else {
+        return wrong(format!("a length of {length} bytes in a file of {len}"));
+    };
+    let bytes = reader.get_bytes(start, length as usize).map_err(failed)?;
+    thrift::check_footer(&bytes).map_err(|found| broken(file, "footer", &found, VALID))?;
+    ParquetMetaDataReader::decode_metadata(&bytes).map_err(failed)
+}
+
+/// Checks every page that will be read, and returns how many rows a batch may have.
+fn check_pages<R: ChunkReader>(
+    file: &str,
+    reader: &R,
+    len: u64,
+    metadata: &ParquetMetaData,
+    mask: &ProjectionMask,
+    text: bool,
+) -> Result<usize, DataError> {
+    let mut values = 0_u64;
+    let mut largest_dictionary = 1_u64;
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        for (column, chunk) in group.columns().iter().enumerate().filter(|(column, _)| mask.leaf_included(*column)) {
+            let at = format!("row group {number}, column {column}");
+            let declared = u64::try_from(chunk.num_values()).unwrap_or(u64::MAX);
+            values = values.saturating_add(declared);
+            check_allowance(file, &at, values.saturating_mul(4), len)?;
+            let dictionary = check_chunk(file, &at, reader, len, chunk)?;
+            largest_dictionary = largest_dictionary.max(dictionary);
+        }
+    }
+    // One long text in a dictionary may be meant by every row of a batch.
+    let most = crate::formats::contain::allowance(len) / largest_dictionary;
+    Ok(if text { BATCH.min(usize::try_from(most).unwrap_or(BATCH)).max(1) } else { BATCH })
+}
+
+/// Walks over the pages of a column chunk; returns the size of its dictionary.
+fn check_chunk<R: ChunkReader>(
+    file: &str,
+    at: &str,
+    reader: &R,
+    len: u64,
+    chunk: &ColumnChunkMetaData,
+) -> Result<u64, DataError> {
+    let wrong = |found: String, expected: &str| Err(broken(file, at, &found, expected));
+    let start = chunk.dictionary_page_offset().filter(|&offset| offset > 0).unwrap_or(chunk.data_page_offset());
+    let size = chunk.compressed_size();
+    let range = u64::try_from(start).ok().zip(u64::try_from(size).ok());
+    let range = range.and_then(|(start, size)| start.checked_add(size).map(|end| (start, end)));
+    let Some((mut position, end)) = range.filter(|&(_, end)| end <= len) else {
+        return wrong(format!("{size} bytes at {start}"), &format!("pages within the {len} bytes of the file"));
+    };
+    let (mut values, mut dictionary, mut total) = (0_i64, 0_u64, 0_u64);
+    while position < end {
+        let page = header(file, at, reader, position, end)?;
+        let sizes = u64::try_from(page.compressed).ok().zip(u64::try_from(page.uncompressed).ok());
+        let Some((compressed, uncompressed)) = sizes else {
+            return wrong(format!("a page of {} bytes", page.compressed.min(page.uncompressed)), "a size from 0");
+        };
+        total = total.saturating_add(uncompressed);
+        check_allowance(file, at, total, len)?;
+        position = position.saturating_add(page.header as u64).saturating_add(compressed);
+        if position > end {
+            return wrong(format!("a page of {compressed} bytes"), &format!("pages that end before {end}"));
+        }
+        if page.entries < 0 || page.entries as u64 > uncompressed || page.values < 0 {
+            return wrong(format!("a page of {} values", page.entries.max(page.values)), "values that fit their page");
+        }
+        if page.entries > 0 {
+            dictionary = dictionary.max(uncompressed);
+        }
+        values = values.saturating_add(page.values);
+        if values > chunk.num_values() {
+            return wrong(format!("{values} values in pages"), &format!("{}, as the footer says", chunk.num_values()));
+        }
+    }
+    Ok(dictionary)
+}
+
+/// The header of the page at `position`.
+fn header<R: ChunkReader>(
+    file: &str,
+    at: &str,
+    reader: &R,
+    position: u64,
+    end: u64,
+) -> Result<thrift::Page, DataError> {
+    // Statistics make some headers long; most are not.
+    for most in [128, 1 << 20] {
+        let length = (end - position).min(most) as usize;
+        let bytes = reader.get_bytes(position, length).map_err(|error| broken(file, at, &error, VALID))?;
+        if let Some(page) = thrift::page(&bytes) {
+            return Ok(page);
+        }
+    }
+    Err(broken(file, at, &format!("no page header at {position}"), "one page after another"))
+}
