@@ -94,14 +94,7 @@ impl Dataset {
     /// # Errors
     /// [`DataError::OneClass`]; [`DataError::Empty`] without rows.
     pub fn require_two_classes(&self) -> Result<(), DataError> {
-        let Some(&first) = self.labels.first() else {
-            return Err(DataError::Empty { place: self.source.clone(), what: "rows of data".into() });
-        };
-        if self.labels.iter().any(|&label| label != first) {
-            return Ok(());
-        }
-        let class = self.class_names.get(first as usize).cloned().unwrap_or_default();
-        Err(DataError::OneClass { file: self.source.clone(), rows: self.rows(), class })
+        check_two_classes(&self.source, &self.labels, &self.class_names)
     }
 
     /// Number of rows.
@@ -308,6 +301,18 @@ fn check_shape(place: &str, len: usize, dim: usize) -> Result<usize, DataError> 
         });
     }
     Ok(len / dim)
+}
+
+/// Checks that there are rows of at least two classes.
+pub(crate) fn check_two_classes(file: &str, labels: &[u32], class_names: &[String]) -> Result<(), DataError> {
+    let Some(&first) = labels.first() else {
+        return Err(DataError::Empty { place: file.into(), what: "rows of data".into() });
+    };
+    if labels.iter().any(|&label| label != first) {
+        return Ok(());
+    }
+    let class = class_names.get(first as usize).cloned().unwrap_or_default();
+    Err(DataError::OneClass { file: file.into(), rows: labels.len(), class })
 }
 
 /// Checks that every label is below `num_classes`.

@@ -8,6 +8,7 @@ use crate::error::{DataError, list};
 use crate::formats::images::{self, Folder};
 use crate::formats::{self, Table, Want};
 use crate::options::{Part, ReadOptions};
+use crate::sparse::Features;
 
 /// Reads labelled rows from a file or a directory.
 ///

@@ -4,7 +4,7 @@ pub(crate) mod open;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::dataset::{Dataset, Fingerprint, Matrix, check_labels, check_matrix, check_names};
+use crate::dataset::{Dataset, Fingerprint, Matrix, check_labels, check_matrix, check_names, check_two_classes};
 use crate::error::DataError;
 use crate::source::{RowSource, for_each_block, gather};
 use crate::standardize::{Moments, Standardizer};
@@ -56,6 +56,14 @@ impl Samples {
         }
         let source = source.into();
         Ok(Self { name, features, labels, class_names, feature_names, source, fingerprint: OnceLock::new() })
+    }
+
+    /// Checks that there is something to tell apart: rows of at least two classes.
+    ///
+    /// # Errors
+    /// [`DataError::OneClass`]; [`DataError::Empty`] without rows.
+    pub fn require_two_classes(&self) -> Result<(), DataError> {
+        check_two_classes(&self.source, &self.labels, &self.class_names)
     }
 
     /// Short name, for tables and messages.

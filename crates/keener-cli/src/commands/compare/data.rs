@@ -111,7 +111,9 @@ impl DataArgs {
             label_column: self.label_column.clone(),
             ..ReadOptions::default()
         };
-        Ok(keener_data::open_samples(path, &options, usize::MAX)?)
+        let samples = keener_data::open_samples(path, &options, usize::MAX)?;
+        samples.require_two_classes()?;
+        Ok(samples)
     }
 
     /// The arguments again, for a command line that reproduces a run.
