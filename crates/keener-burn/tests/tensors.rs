@@ -3,8 +3,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use keener::engine::{
-    Argument, Backward, Batch, Coupling, Map, MatrixSpec, Objective, Outcome, PerLine, RowRule, Scorer, Set, Slot,
-    Sparse, Statistic, Sweep, Term,
+    Argument, Backward, Batch, Coupling, Map, MatrixSpec, Objective, Outcome, PerLine, RowRule, Scorer, Set, Shaping,
+    Slot, Sparse, Statistic, Sweep, Term,
 };
 use keener::objective::{Reads, SharedObjective, registry};
 use keener::real::Real;
@@ -120,7 +120,8 @@ fn every_objective_of_the_registry() {
         let learned: Vec<f32> = objective.f32().parameters().iter().map(|p| p.initial as f32 * 0.9 + 0.05).collect();
         let parameters =
             (!learned.is_empty()).then(|| Tensor::<1>::from_floats(learned.as_slice(), &device()).require_grad());
-        let classes = Supervision::classes(targets());
+        let ids: Vec<u32> = (0..B as u32).collect();
+        let classes = Supervision::classes(targets()).with_samples(ids, Box::leak(Box::default()));
         let embeddings = || vec![("queries", random(B, D, 1)), ("candidates", random(N, D, 2))];
         let mut cases: Vec<(Vec<(&'static str, Tensor<2>)>, Supervision<'static>)> = Vec::new();
         match entry.reads {
@@ -212,6 +213,7 @@ impl<T: Real> Objective<T> for Everything {
             |a: f64, b: f64| PerLine::from((0..batch.classes()).map(|k| T::of(a + b * k as f64)).collect::<Vec<_>>());
         let main = || Argument::<T>::of(0);
         let both = || Argument::<T>::difference(0, 1).scaled(per_row(0.5, 0.3));
+        let softplus = |anchor: T| Shaping::Softplus { anchor: PerLine::All(anchor) };
         let lists = Arc::new(Sparse::from_rows((0..rows as u32).map(|r| vec![r, (r * 5 + 2) % 9])));
         let all = vec![
             Statistic::log_sum_exp(main().scaled(T::of(3.0)), Set::others(labels.clone())),
@@ -259,6 +261,16 @@ impl<T: Real> Objective<T> for Everything {
             Statistic::rule(both().shifted(T::of(0.1)), Arc::new(Neighbours)),
             Statistic::sum_with_moments(Map::Root, main().shifted(T::of(5.5)), Set::all()),
             Statistic::gather(both().shifted(T::of(1.0)), lists.clone()),
+            Statistic::sum_with_moments(Map::Absolute, both(), Set::others(labels.clone())),
+            Statistic::sum(Map::Expm1, main().scaled(per_row(0.01, 0.2)), Set::all()),
+            Statistic::sum(Map::Ramp, main().shifted(T::of(0.4)), Set::all()),
+            Statistic::log_sum_exp_expecting(
+                main().shaped(softplus(T::zero())).scaled(per_row(1.0, 0.5)),
+                Set::others(labels.clone()),
+                main().shaped(softplus(T::zero())).scaled(T::of(2.0)).shifted(T::of(0.3)),
+            ),
+            Statistic::sum(Map::Square, both().shaped(softplus(T::of(0.5))), Set::all()),
+            Statistic::log_sum_exp(main().shaped(softplus(T::of(-0.7))), Set::all().at_least(T::of(0.2))),
         ];
         let stats = engine.sweep(&all)?;
         let (total, quantiles) =

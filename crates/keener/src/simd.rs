@@ -181,6 +181,23 @@ kernel! {
     centred_add(out: &mut [T], x: &[T], keep: &[T], centre: T, slope: T, weight: T)
 }
 kernel! {
+    /// `x_j = ln(1 + e^{x_j})`, in place.
+    softplus_in_place(x: &mut [T])
+}
+kernel! {
+    /// `out_j += h_j · σ(x_j)`.
+    add_times_sigmoid(out: &mut [T], h: &[T], x: &[T])
+}
+kernel! {
+    /// `(Σ_j k_j φ(u_j), Σ_j k_j φ'(u_j), Σ_j k_j φ'(u_j) x_j)` with `u_j = scale · x_j + shift` and `φ(u) = u²` where `square`, else
+    /// `|u|` (slope 0 at 0); `keep` as in [`softplus_sums`].
+    power_sums(x: &[T], keep: &[T], scale: T, shift: T, square: bool) -> (T, T, T)
+}
+kernel! {
+    /// `out_j += weight · k_j · (scale · x_j + shift)`; `keep` as in [`softplus_sums`].
+    affine_add(out: &mut [T], x: &[T], keep: &[T], scale: T, shift: T, weight: T)
+}
+kernel! {
     /// `keep_j = 1` where `(classes_j == class) == same`, else 0.
     keep_class(keep: &mut [T], classes: &[u32], class: u32, same: bool)
 }
@@ -453,6 +470,85 @@ mod body {
             moment[at - full] += weight * s * x[at];
         }
         (reduce(value), reduce(slope), reduce(moment))
+    }
+
+    #[inline(always)]
+    pub(super) fn softplus_in_place<T: Real, const FMA: bool>(x: &mut [T]) {
+        for x in x {
+            *x = softplus_pair::<T, FMA>(*x).0;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn add_times_sigmoid<T: Real, const FMA: bool>(out: &mut [T], h: &[T], x: &[T]) {
+        for ((o, h), x) in out.iter_mut().zip(h).zip(x) {
+            *o = h.madd::<FMA>(softplus_pair::<T, FMA>(*x).1, *o);
+        }
+    }
+
+    /// `(φ(u), φ'(u))` of a square or of a magnitude.
+    #[inline(always)]
+    fn power_pair<T: Real>(u: T, square: bool) -> (T, T) {
+        if square {
+            return (u * u, u + u);
+        }
+        let magnitude = if u > T::zero() { u } else { -u };
+        let sign = if u > T::zero() { T::one() } else { -T::one() };
+        (magnitude, if u == T::zero() { T::zero() } else { sign })
+    }
+
+    #[inline(always)]
+    pub(super) fn power_sums<T: Real, const FMA: bool>(
+        x: &[T],
+        keep: &[T],
+        scale: T,
+        shift: T,
+        square: bool,
+    ) -> (T, T, T) {
+        let (mut value, mut slope, mut moment) = ([T::zero(); LANES], [T::zero(); LANES], [T::zero(); LANES]);
+        let n = x.len();
+        let full = n - n % LANES;
+        for start in (0..full).step_by(LANES) {
+            let chunk = &x[start..start + LANES];
+            let mut weight = [T::one(); LANES];
+            if !keep.is_empty() {
+                weight.copy_from_slice(&keep[start..start + LANES]);
+            }
+            for k in 0..LANES {
+                let (v, s) = power_pair(chunk[k].madd::<FMA>(scale, shift), square);
+                value[k] = weight[k].madd::<FMA>(v, value[k]);
+                slope[k] = weight[k].madd::<FMA>(s, slope[k]);
+                moment[k] = (weight[k] * s).madd::<FMA>(chunk[k], moment[k]);
+            }
+        }
+        for at in full..n {
+            let (v, s) = power_pair(x[at].madd::<FMA>(scale, shift), square);
+            let weight = if keep.is_empty() { T::one() } else { keep[at] };
+            value[at - full] += weight * v;
+            slope[at - full] += weight * s;
+            moment[at - full] += weight * s * x[at];
+        }
+        (reduce(value), reduce(slope), reduce(moment))
+    }
+
+    #[inline(always)]
+    pub(super) fn affine_add<T: Real, const FMA: bool>(
+        out: &mut [T],
+        x: &[T],
+        keep: &[T],
+        scale: T,
+        shift: T,
+        weight: T,
+    ) {
+        if keep.is_empty() {
+            for (o, x) in out.iter_mut().zip(x) {
+                *o = weight.madd::<FMA>(x.madd::<FMA>(scale, shift), *o);
+            }
+        } else {
+            for ((o, x), k) in out.iter_mut().zip(x).zip(keep) {
+                *o = (weight * *k).madd::<FMA>(x.madd::<FMA>(scale, shift), *o);
+            }
+        }
     }
 
     #[inline(always)]

@@ -130,7 +130,11 @@ impl TensorSweep {
         let s = &term.statistic;
         let lines = |values: &PerLine<f32>| Lines::of(values, s.axis, r, c, &self.device);
         let each = |values: Vec<f32>| lines(&PerLine::from(values));
-        let x = Self::seen(tiles, &s.argument);
+        let (x, slope) = self.shaped(&s.argument.shaping, Self::raw(tiles, &s.argument), r);
+        let through_shaping = |part: Tensor<2>| match &slope {
+            Some(slope) => part * slope.clone(),
+            None => part,
+        };
         let keep = mask(&s.set, s.axis, r, c, &x);
         let scale = lines(&s.argument.scale);
         match &s.reduce {
@@ -152,12 +156,12 @@ impl TensorSweep {
                 if let (Some(expect), false) = (expect, term.expectation_weight.is_empty()) {
                     let e = each(weights(&term.expectation_weight));
                     let (a, b) = (lines(&expect.scale), lines(&expect.shift));
-                    let g = b.plus(a.times(Self::seen(tiles, expect)));
+                    let g = b.plus(a.times(self.seen(tiles, expect, r)));
                     let centred = each(term.stat.expectation.iter().map(|v| -v).collect()).plus(g);
                     through = through + e.times(p.clone() * centred);
-                    h.through(expect, e.times(a.times(p)));
+                    h.through(expect, through_shaping(e.times(a.times(p))));
                 }
-                h.through(&s.argument, scale.times(through));
+                h.through(&s.argument, through_shaping(scale.times(through)));
             }
             Reduce::LogSumLinear => {
                 let u = lines(&s.argument.shift).plus(scale.times(x));
@@ -184,9 +188,9 @@ impl TensorSweep {
                     return;
                 }
                 let u = lines(&s.argument.shift).plus(scale.times(x));
-                if let (_, Some(slope)) = mapped(*map, u) {
-                    let part = each(term.weight.clone()).times(scale.times(slope));
-                    h.through(&s.argument, masked(part, &keep, 0.0));
+                if let (_, Some(of_map)) = mapped(*map, u) {
+                    let part = each(term.weight.clone()).times(scale.times(of_map));
+                    h.through(&s.argument, through_shaping(masked(part, &keep, 0.0)));
                 }
             }
             _ => {}

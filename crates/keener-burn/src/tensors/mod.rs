@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::supervision::Supervision;
 use burn::tensor::{Device, Tensor};
 use keener::engine::{Batch, Frozen, MatrixSpec, Objective, Options, Slot, View};
+use keener::state::Update;
 use matrix::{Folded, Matrix};
 use sweep::{TensorSweep, blocks};
 
@@ -21,6 +22,7 @@ pub(crate) struct Evaluated {
     pub(crate) values: Vec<f32>,
     pub(crate) gradients: Operands,
     pub(crate) report: Frozen<f32>,
+    pub(crate) updates: Vec<Update<f32>>,
 }
 
 /// Runs an objective over tensors without autodiff. Gradients are computed where `tracked` says so.
@@ -123,7 +125,8 @@ pub(crate) fn evaluate(
         }
         gradients.iter_mut().zip(tracked).filter(|(_, t)| !t).for_each(|(g, _)| *g = None);
     }
-    Ok(Evaluated { value, values: outcome.values, gradients, report: sweep.report })
+    let (values, updates) = (outcome.values, outcome.updates);
+    Ok(Evaluated { value, values, gradients, report: sweep.report, updates })
 }
 
 fn put(into: &mut Operands, at: usize, part: Option<Operand>) {

@@ -3,8 +3,8 @@
 use super::mask::{Lines, belongs, mask, masked};
 use super::matrix::Matrix;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Tensor};
-use keener::engine::{Argument, Axis, Frozen, Map, Reduce, RowRule, Stat, Statistic, Sweep};
+use burn::tensor::{Device, Tensor, TensorData};
+use keener::engine::{Argument, Axis, Frozen, Map, Reduce, RowRule, SOFTPLUS_IS_EXP, Shaping, Stat, Statistic, Sweep};
 use keener::real::Real;
 use keener::{Error, Result};
 use std::ops::Range;
@@ -57,15 +57,21 @@ pub(super) fn mapped(map: Map, u: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
     match map {
         Map::Identity => (u.clone(), Some(u.ones_like())),
         Map::Square => (u.clone().powi_scalar(2), Some(u * 2.0)),
-        Map::Softplus => {
-            let value = u.clone().clamp_min(0.0) + (u.clone().abs() * -1.0).exp().log1p();
-            (value, Some(sigmoid(u)))
-        }
+        Map::Softplus => (softplus(u.clone()), Some(sigmoid(u))),
         Map::Hinge => (u.clone().clamp_min(0.0), Some(u.greater_scalar(0.0).float())),
         Map::Root => {
             let value = u.clone().clamp_min(0.0).sqrt();
             let slope = (value.clone() * 2.0).recip().mask_fill(u.lower_equal_scalar(0.0), 0.0);
             (value, Some(slope))
+        }
+        Map::Absolute => (u.clone().abs(), Some(u.sign())),
+        Map::Expm1 => {
+            let e = u.clone().exp();
+            (expm1(u), Some(e))
+        }
+        Map::Ramp => {
+            let inside = u.clone().greater_scalar(0.0).float() * u.clone().lower_scalar(1.0).float();
+            (u.clamp(0.0, 1.0), Some(inside))
         }
         Map::One => (u.ones_like(), None),
         Map::Positive => (u.greater_scalar(0.0).float(), None),
@@ -79,6 +85,22 @@ pub(super) fn linear_exp(u: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let inverse = away.clone().recip();
     let slope = (inverse.clone() * inverse.clone()).mask_fill(below.clone().bool_not(), 1.0);
     (away.mask_where(below, inverse), slope)
+}
+
+/// `e^u − 1`, by its series where the difference would cancel.
+fn expm1(u: Tensor<2>) -> Tensor<2> {
+    let small = u.clone().abs().lower_scalar(0.05);
+    // 1 + u/2 (1 + u/3 (1 + u/4 (1 + u/5))): the next term is below 3e-10 of the sum.
+    let mut series = u.clone() * (1.0 / 5.0) + 1.0;
+    for k in [4.0, 3.0, 2.0] {
+        series = series * u.clone() * (1.0 / k) + 1.0;
+    }
+    (u.clone().exp() - 1.0).mask_where(small, series * u)
+}
+
+/// `ln(1 + e^x)`.
+fn softplus(x: Tensor<2>) -> Tensor<2> {
+    x.clone().clamp_min(0.0) + (x.abs() * -1.0).exp().log1p()
 }
 
 /// `scale · s + shift` of a complete row.
@@ -99,6 +121,7 @@ struct Line {
 impl TensorSweep {
     /// The matrices that a statistic reads; the first gives the shape.
     pub(super) fn matrices_of(&self, statistic: &Statistic<f32>) -> Result<Vec<usize>> {
+        statistic.check_shaping(self.objective)?;
         let mut used = vec![statistic.argument.matrix];
         used.extend(statistic.argument.minus);
         if let Reduce::LogSumExp { expect: Some(expect) } = &statistic.reduce {
@@ -117,8 +140,37 @@ impl TensorSweep {
         Ok(used)
     }
 
-    /// What an argument sees of a tile, before scale and shift.
-    pub(super) fn seen(tiles: &[Option<Tensor<2>>], argument: &Argument<f32>) -> Tensor<2> {
+    /// What an argument sees of rows `r` of a tile, before scale and shift.
+    pub(super) fn seen(&self, tiles: &[Option<Tensor<2>>], argument: &Argument<f32>, r: &Range<usize>) -> Tensor<2> {
+        self.shaped(&argument.shaping, Self::raw(tiles, argument), r).0
+    }
+
+    /// `g(x)` and, where it is not 1 everywhere, `g'(x)`.
+    pub(super) fn shaped(
+        &self,
+        shaping: &Shaping<f32>,
+        x: Tensor<2>,
+        r: &Range<usize>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
+        let Shaping::Softplus { anchor } = shaping else { return (x, None) };
+        if r.clone().all(|row| anchor.at(row) == 0.0) {
+            return (softplus(x.clone()), Some(sigmoid(x)));
+        }
+        let column = |f: &dyn Fn(f32) -> f32| {
+            let values: Vec<f32> = r.clone().map(|row| f(anchor.at(row))).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [r.len(), 1]), &self.device)
+        };
+        // Only entries above the limit use the factor, and their rows' anchors are above it too.
+        let limit = SOFTPLUS_IS_EXP as f32;
+        let factor = column(&|a| (-a.max(limit)).exp());
+        let far = x.clone().lower_scalar(limit);
+        let e = (x.clone() - column(&|a| a)).clamp_max(1.0).exp();
+        let value = (softplus(x.clone()) * factor.clone()).mask_where(far.clone(), e.clone());
+        (value, Some((sigmoid(x) * factor).mask_where(far, e)))
+    }
+
+    /// The same before shaping.
+    pub(super) fn raw(tiles: &[Option<Tensor<2>>], argument: &Argument<f32>) -> Tensor<2> {
         let of = |m: usize| tiles[m].clone().unwrap_or_else(|| Tensor::zeros([0, 0], &Device::flex()));
         match argument.minus {
             None => of(argument.matrix),
@@ -164,7 +216,7 @@ impl TensorSweep {
     ) -> Result<()> {
         let Reduce::LogSumExp { expect } = &s.reduce else { return Ok(()) };
         let numbers = |values| Lines::of(values, s.axis, r, c, &self.device);
-        let x = Self::seen(tiles, &s.argument);
+        let x = self.seen(tiles, &s.argument, r);
         let keep = mask(&s.set, s.axis, r, c, &x);
         let u = masked(numbers(&s.argument.scale).times(x), &keep, f32::NEG_INFINITY);
         let along = if s.axis == Axis::Rows { 1 } else { 0 };
@@ -173,7 +225,7 @@ impl TensorSweep {
         let e = (u - peak.clone()).exp();
         let mut parts = vec![peak.reshape([1, -1]), e.clone().sum_dim(along).reshape([1, -1])];
         if let Some(expect) = expect {
-            let g = numbers(&expect.shift).plus(numbers(&expect.scale).times(Self::seen(tiles, expect)));
+            let g = numbers(&expect.shift).plus(numbers(&expect.scale).times(self.seen(tiles, expect, r)));
             parts.push((e * g).sum_dim(along).reshape([1, -1]));
         }
         let first = if s.axis == Axis::Rows { r.start } else { c.start };
@@ -378,12 +430,12 @@ impl TensorSweep {
                     match s.reduce {
                         Reduce::LogSumExp { .. } => self.fold_lse(s, &r, &c, &tiles, &mut lines[k])?,
                         Reduce::LogSumLinear => {
-                            self.fold_linear(s, &r, &c, Self::seen(&tiles, &s.argument), &mut lines[k])?;
+                            self.fold_linear(s, &r, &c, self.seen(&tiles, &s.argument, &r), &mut lines[k])?;
                         }
                         Reduce::Moments => {
-                            self.fold_moments(s, &r, &c, Self::seen(&tiles, &s.argument), &mut lines[k])?;
+                            self.fold_moments(s, &r, &c, self.seen(&tiles, &s.argument, &r), &mut lines[k])?;
                         }
-                        _ => self.fold_sum(s, &r, &c, Self::seen(&tiles, &s.argument), &mut sums[k])?,
+                        _ => self.fold_sum(s, &r, &c, self.seen(&tiles, &s.argument, &r), &mut sums[k])?,
                     }
                 }
             }

@@ -347,6 +347,14 @@ fn row_derivative<T: Real>(
     for (term, listed) in terms.iter().zip(sparse) {
         let statistic = &term.statistic;
         let argument = &statistic.argument;
+        if !argument.shaping.is_none() {
+            if untouched {
+                h.data.fill(T::zero());
+                untouched = false;
+            }
+            shaped_derivative(term, tiles, row, s, h);
+            continue;
+        }
         // The derivative with respect to `u · scale`, for both matrices of a difference.
         let mut parts: [Option<(usize, T)>; 2] = [Some((argument.matrix, T::one())), None];
         if let Some(minus) = argument.minus {
@@ -485,6 +493,7 @@ fn row_derivative<T: Real>(
                     let (h, w) = (h.of(*matrix), *sign * weight);
                     match map {
                         Map::Softplus => simd::sigmoid_add(h, x, keep, scale, shift, w),
+                        Map::Square => simd::affine_add(h, x, keep, scale, shift, w + w),
                         _ => {
                             for (k, (h, x)) in h.iter_mut().zip(x).enumerate() {
                                 if keep.is_empty() || keep[k] != T::zero() {
@@ -513,6 +522,73 @@ fn row_derivative<T: Real>(
     }
     if untouched {
         h.data.fill(T::zero());
+    }
+}
+
+/// The part of a shaped term: its derivative with respect to what it sees, then through the shaping.
+fn shaped_derivative<T: Real>(
+    term: &Term<T>,
+    tiles: &Tiles<'_, T>,
+    row: usize,
+    s: &mut Scratch<T>,
+    h: &mut Lines<'_, '_, T>,
+) {
+    let argument = &term.statistic.argument;
+    let width = tiles.cols.len();
+    let mut before = std::mem::take(&mut s.shaped);
+    before.clear();
+    before.resize(width, T::zero());
+    seen_derivative(term, tiles, row, s, &mut before);
+    let signed = [(Some(argument.matrix), T::one()), (argument.minus, -T::one())];
+    for (matrix, sign) in signed.into_iter().filter_map(|(m, sign)| Some((m?, sign))) {
+        if sign < T::zero() {
+            simd::scale_in_place(&mut before, sign);
+        }
+        let x = tiles.raw(argument, row, &mut s.difference);
+        argument.shaping.pull_back(row, x, &before, h.of(matrix));
+    }
+    s.shaped = before;
+}
+
+/// Adds the derivative of a row-wise log-sum-exp or sum with respect to what its argument sees in row `row`.
+fn seen_derivative<T: Real>(term: &Term<T>, tiles: &Tiles<'_, T>, row: usize, s: &mut Scratch<T>, out: &mut [T]) {
+    let (statistic, start) = (&term.statistic, tiles.cols.start);
+    let argument = &statistic.argument;
+    let (scale, shift) = (argument.scale.at(row), argument.shift.at(row));
+    let x = tiles.seen(argument, row, &mut s.difference);
+    match &statistic.reduce {
+        Reduce::LogSumExp { expect } => {
+            let (lse, weight) = (term.stat.values[row], term.weight[row]);
+            let through = if term.expectation_weight.is_empty() { T::zero() } else { term.expectation_weight[row] };
+            if lse == T::neg_infinity() || (weight == T::zero() && through == T::zero()) {
+                return;
+            }
+            let seen = x;
+            let visible = visible(&statistic.set, row, start, x, scale, &mut s.keep, &mut s.masked);
+            let Some(x) = visible else { return };
+            match expect {
+                // Both see the same, so that one factor serves the exponent and what is expected.
+                Some(expect) if through != T::zero() => {
+                    let (a, b) = (expect.scale.at(row), expect.shift.at(row));
+                    let constant = scale * (weight + through * (b - term.stat.expectation[row])) + through * a;
+                    simd::exp_add_weighted(out, x, seen, scale, shift - lse, constant, scale * through * a);
+                }
+                _ => simd::exp_add(out, x, scale, shift - lse, scale * weight),
+            }
+        }
+        Reduce::Sum { map, .. } => {
+            let weight = term.weight[row] * scale;
+            let all = kept(&statistic.set, row, start, x, &mut s.keep);
+            if weight == T::zero() || all == Some(false) {
+                return;
+            }
+            for (k, (out, x)) in out.iter_mut().zip(x).enumerate() {
+                if all.is_some() || s.keep[k] != T::zero() {
+                    *out += weight * map_entry(*map, scale * *x + shift).1;
+                }
+            }
+        }
+        _ => {}
     }
 }
 

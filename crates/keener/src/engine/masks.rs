@@ -63,7 +63,8 @@ pub(crate) fn map_sums<T: Real>(map: Map, x: &[T], keep: &[T], scale: T, shift: 
             let n = count();
             (scale * total + shift * n, n, total)
         }
-        Map::Square | Map::Hinge | Map::Root | Map::Positive => {
+        Map::Square | Map::Absolute => simd::power_sums(x, keep, scale, shift, map == Map::Square),
+        Map::Hinge | Map::Root | Map::Expm1 | Map::Ramp | Map::Positive => {
             let (mut value, mut slope, mut moment) = (T::zero(), T::zero(), T::zero());
             for (k, s) in x.iter().enumerate() {
                 if keep.is_empty() || keep[k] != T::zero() {
@@ -88,6 +89,9 @@ pub(crate) fn map_entry<T: Real>(map: Map, u: T) -> (T, T) {
         Map::Hinge => (u.max(zero), if u > zero { one } else { zero }),
         Map::Root if u > zero => (u.sqrt(), (u.sqrt() + u.sqrt()).recip()),
         Map::Root => (zero, zero),
+        Map::Absolute => (u.abs(), if u == zero { zero } else { u.signum() }),
+        Map::Expm1 => (u.exp_m1(), u.exp()),
+        Map::Ramp => (u.max(zero).min(one), if u > zero && u < one { one } else { zero }),
         Map::One => (one, zero),
         Map::Positive => (if u > zero { one } else { zero }, zero),
     }

@@ -31,4 +31,4 @@ pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome,
 pub use schedule::{Choice, Schedule, Shape, Tiling, choose, price, tiling};
 pub use set::{Conditions, Excluded, NONE, Set};
 pub(crate) use state::insert;
-pub use statistic::{Argument, Axis, Map, PerLine, Reduce, Sparse, Stat, Statistic, Term};
+pub use statistic::{Argument, Axis, Map, PerLine, Reduce, SOFTPLUS_IS_EXP, Shaping, Sparse, Stat, Statistic, Term};

@@ -47,6 +47,7 @@ impl<'a, T: Real> Engine<'a, T> {
 
     /// Checks a statistic against the matrices.
     fn check(&self, statistic: &Statistic<T>) -> Result<()> {
+        statistic.check_shaping(self.objective)?;
         let used = matrices_of(&statistic.argument, &statistic.reduce);
         let first = used.first().and_then(|m| self.matrices.get(*m));
         for index in &used {

@@ -2,6 +2,9 @@
 
 use super::complete::RowRule;
 use super::set::Set;
+use crate::error::{Error, Result};
+use crate::real::Real;
+use crate::simd;
 use std::sync::Arc;
 
 /// One number for all lines, or one for each (a *line* is a row, or a column where the statistic runs down columns).
@@ -36,14 +39,79 @@ impl<T> From<Vec<T>> for PerLine<T> {
     }
 }
 
-/// What a statistic sees of each entry: `u = scale · s + shift`, where `s` is an entry of one score matrix or the
-/// difference of two. Scale and shift are constants for differentiation.
+/// A function of each score before scale and shift, differentiated with the rest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Shaping<T> {
+    /// `g(s) = s`
+    #[default]
+    None,
+    /// `g(s) = e^{−anchor} ln(1 + e^s)`, with slope `e^{−anchor} σ(s)`. The anchor (a constant, at least the largest score of its
+    /// row, or 0) keeps rows whose scores are all far below zero from vanishing.
+    Softplus {
+        /// One a row.
+        anchor: PerLine<T>,
+    },
+}
+
+impl<T: Real> Shaping<T> {
+    /// Whether scores are seen as they are.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// `(g(s), g'(s))` in row `row`.
+    pub fn at(&self, row: usize, s: T) -> (T, T) {
+        match self {
+            Self::None => (s, T::one()),
+            Self::Softplus { anchor } => anchored_softplus(s, anchor.at(row)),
+        }
+    }
+
+    /// Replaces each score of a stretch of row `row` by `g(s)`.
+    pub(crate) fn apply(&self, row: usize, x: &mut [T]) {
+        match self {
+            Self::None => {}
+            Self::Softplus { anchor } if anchor.at(row) == T::zero() => simd::softplus_in_place(x),
+            Self::Softplus { .. } => x.iter_mut().for_each(|s| *s = self.at(row, *s).0),
+        }
+    }
+
+    /// `into_j += h_j · g'(x_j)`, `x` the scores as they are.
+    pub(crate) fn pull_back(&self, row: usize, x: &[T], h: &[T], into: &mut [T]) {
+        match self {
+            Self::None => simd::add_scaled(into, h, T::one()),
+            Self::Softplus { anchor } if anchor.at(row) == T::zero() => simd::add_times_sigmoid(into, h, x),
+            Self::Softplus { .. } => {
+                for ((into, h), s) in into.iter_mut().zip(h).zip(x) {
+                    *into += *h * self.at(row, *s).1;
+                }
+            }
+        }
+    }
+}
+
+/// Below this, `ln(1 + e^s)` and `σ(s)` are `e^s` in double precision.
+pub const SOFTPLUS_IS_EXP: f64 = -37.0;
+
+fn anchored_softplus<T: Real>(s: T, anchor: T) -> (T, T) {
+    if s < T::of(SOFTPLUS_IS_EXP) {
+        let e = (s - anchor).exp();
+        return (e, e);
+    }
+    let factor = (-anchor).exp();
+    (crate::real::softplus(s) * factor, crate::real::sigmoid(s) * factor)
+}
+
+/// What a statistic sees of each entry: `u = scale · g(s) + shift`, where `s` is an entry of one score matrix or the
+/// difference of two, and `g` its shaping (`g(s) = s` unless said otherwise). Scale and shift are constants for differentiation.
 #[derive(Clone, Debug)]
 pub struct Argument<T> {
     /// Index of the score matrix among those of the plan.
     pub matrix: usize,
     /// A second matrix of the same shape to subtract.
     pub minus: Option<usize>,
+    /// The function g. Log-sum-exps and sums of rows alone may have one.
+    pub shaping: Shaping<T>,
     /// Inverse temperature, sign, …
     pub scale: PerLine<T>,
     /// Offset; does not change which entries belong to the set.
@@ -53,12 +121,24 @@ pub struct Argument<T> {
 impl<T: num_traits::Float> Argument<T> {
     /// The scores of matrix `matrix` as they are.
     pub fn of(matrix: usize) -> Self {
-        Self { matrix, minus: None, scale: PerLine::All(T::one()), shift: PerLine::All(T::zero()) }
+        Self {
+            matrix,
+            minus: None,
+            shaping: Shaping::None,
+            scale: PerLine::All(T::one()),
+            shift: PerLine::All(T::zero()),
+        }
     }
 
     /// The entrywise difference `S[matrix] − S[minus]`.
     pub fn difference(matrix: usize, minus: usize) -> Self {
         Self { minus: Some(minus), ..Self::of(matrix) }
+    }
+
+    /// Sees `g(s)` instead of `s`.
+    pub fn shaped(mut self, shaping: Shaping<T>) -> Self {
+        self.shaping = shaping;
+        self
     }
 
     /// Multiplies by `scale`.
@@ -96,6 +176,12 @@ pub enum Map {
     Hinge,
     /// `φ(u) = √max(u, 0)`, with slope 0 where `u ≤ 0`: a distance from its square.
     Root,
+    /// `φ(u) = |u|`, with slope `sign(u)`, 0 at 0.
+    Absolute,
+    /// `φ(u) = e^u − 1`: a sum of exponentials near one, without cancellation.
+    Expm1,
+    /// `φ(u) = min(max(u, 0), 1)`, with slope 1 strictly between.
+    Ramp,
     /// `φ(u) = 1`: counts the set (slope 0).
     One,
     /// `φ(u) = [u > 0]` (slope 0): counts what is above zero.
@@ -219,6 +305,32 @@ impl<T: num_traits::Float> Statistic<T> {
     pub fn down_columns(mut self) -> Self {
         self.axis = Axis::Columns;
         self
+    }
+}
+
+impl<T: Real> Statistic<T> {
+    /// Whether its shaping is one that executors can differentiate: row-wise log-sum-exps and sums, the expectation of the same
+    /// shaped scores.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] otherwise.
+    pub fn check_shaping(&self, objective: &str) -> Result<()> {
+        let shaping = &self.argument.shaping;
+        let fits = match &self.reduce {
+            Reduce::LogSumExp { expect: Some(e) } if !shaping.is_none() => {
+                e.shaping == *shaping && (e.matrix, e.minus) == (self.argument.matrix, self.argument.minus)
+            }
+            Reduce::LogSumExp { expect } => expect.as_ref().is_none_or(|e| e.shaping.is_none()),
+            Reduce::Sum { .. } => true,
+            _ => shaping.is_none(),
+        };
+        if fits && (shaping.is_none() || self.axis == Axis::Rows) {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("shaped scores in this statistic of {objective}"),
+            hint: "log-sum-exps and sums of rows take them".into(),
+        })
     }
 }
 

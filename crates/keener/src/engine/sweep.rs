@@ -97,6 +97,7 @@ fn row_step<T: Real>(
     let x = tiles.seen(argument, row, &mut s.difference);
     match (state, &statistic.reduce) {
         (State::LogSumExp { peak, sum, expected }, Reduce::LogSumExp { expect }) => {
+            let seen = x;
             let Some(x) = visible(&statistic.set, row, start, x, scale, &mut s.keep, &mut s.masked) else { return };
             let top = simd::max_scaled(x, scale);
             if top == T::neg_infinity() {
@@ -114,7 +115,11 @@ fn row_step<T: Real>(
                 None => sum[line] += simd::sum_exp(x, scale, -peak[line]).f64(),
                 Some(expect) => {
                     let (a, b) = (expect.scale.at(row), expect.shift.at(row));
-                    let g = tiles.seen(expect, row, &mut s.expected);
+                    // Shaped scores are those that are seen already.
+                    let g = match argument.shaping.is_none() {
+                        true => tiles.seen(expect, row, &mut s.expected),
+                        false => seen,
+                    };
                     let (e, weighted) = simd::sum_exp_weighted(x, g, scale, -peak[line]);
                     sum[line] += e.f64();
                     expected[line] += a.f64() * weighted.f64() + b.f64() * e.f64();

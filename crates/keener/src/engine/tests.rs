@@ -141,6 +141,7 @@ fn every_statistic_has_the_gradient_of_its_value() {
     let both = || Argument::<f64>::difference(0, 1);
     let per_row = || vec![0.5, 1.0, -0.7, 2.0, 0.1, 1.3, 0.9];
     let per_column = || vec![0.4, 1.2, -0.6, 0.8, 1.5];
+    let softplus = |anchor: PerLine<f64>| Shaping::Softplus { anchor };
     let lists = Arc::new(Sparse::from_rows([vec![0, 3], vec![], vec![2], vec![1, 4], vec![0], vec![4], vec![3, 1]]));
     let statistics = vec![
         Statistic::log_sum_exp(one().scaled(per_row()).shifted(per_row()), Set::all()),
@@ -166,6 +167,16 @@ fn every_statistic_has_the_gradient_of_its_value() {
         Statistic::sum(Map::Hinge, one().scaled(-1.0).shifted(0.3), Set::off_diagonal()),
         Statistic::sum(Map::Identity, one(), Set::all().at_least(-0.2).at_most(0.4)),
         Statistic::sum(Map::Softplus, one().scaled(0.5), Set::all().same(rows, columns)).down_columns(),
+        Statistic::sum(Map::Absolute, both().scaled(per_row()).shifted(0.1), Set::off_diagonal()),
+        Statistic::sum(Map::Expm1, one().scaled(0.3).shifted(per_row()), Set::all()),
+        Statistic::sum(Map::Ramp, one().scaled(0.8).shifted(0.4), Set::off_diagonal()),
+        Statistic::log_sum_exp_expecting(
+            one().shaped(softplus(0.0.into())).scaled(per_row()).shifted(0.3),
+            Set::off_diagonal(),
+            one().shaped(softplus(0.0.into())).scaled(0.4).shifted(per_row()),
+        ),
+        Statistic::log_sum_exp(both().shaped(softplus(per_row().into())).scaled(1.7), Set::all()),
+        Statistic::sum(Map::Square, both().shaped(softplus(0.0.into())).shifted(per_row()), Set::off_diagonal()),
         Statistic::top_k(2, one().scaled(per_row()), Set::off_diagonal()),
         Statistic::max(both().scaled(-1.0), Set::all()),
         Statistic::gather(both().scaled(per_row()), lists),
@@ -252,4 +263,17 @@ fn order_statistics_agree_with_sorting() {
     evaluate(&Quartiles, &Batch::embeddings(View::new(&x, 600, 5).unwrap()), &Options::default()).unwrap();
     let x: Vec<f32> = x.into_iter().map(|v| v as f32).collect();
     evaluate(&Quartiles, &Batch::embeddings(View::new(&x, 600, 5).unwrap()), &Options::default()).unwrap();
+}
+
+#[test]
+fn shaped_scores_far_below_zero_do_not_vanish() {
+    let shaping = Shaping::Softplus { anchor: PerLine::All(-900.0f64) };
+    let (value, slope) = shaping.at(0, -901.0);
+    assert!((value - (-1.0f64).exp()).abs() < 1e-15 && (slope - value).abs() < 1e-15);
+    // Above the limit both forms agree.
+    let near = Shaping::Softplus { anchor: PerLine::All(-30.0f64) };
+    let (a, b) = (near.at(0, SOFTPLUS_IS_EXP - 1e-9).0, near.at(0, SOFTPLUS_IS_EXP + 1e-9).0);
+    assert!((a / b - 1.0).abs() < 1e-8);
+    let refused = Statistic::max(Argument::of(0).shaped(shaping), Set::all()).check_shaping("x");
+    assert!(matches!(refused, Err(crate::Error::Unsupported { .. })));
 }

@@ -18,6 +18,8 @@ pub(crate) struct Scratch<T> {
     pub(crate) column_sum: Vec<T>,
     pub(crate) column_weighted: Vec<T>,
     pub(crate) lines: Vec<T>,
+    /// Derivatives of a shaped term before they go through its shaping, one line a matrix.
+    pub(crate) shaped: Vec<T>,
 }
 
 impl<T: Real> Scratch<T> {
@@ -32,6 +34,7 @@ impl<T: Real> Scratch<T> {
             column_sum: line(),
             column_weighted: line(),
             lines: Vec::new(),
+            shaped: Vec::new(),
         }
     }
 }
@@ -88,8 +91,25 @@ impl<'t, T: Real> Tiles<'t, T> {
         &tile[start..start + width]
     }
 
-    /// The raw entries that `argument` sees in row `row`, with the difference taken into `buffer` if there is one.
+    /// The entries that `argument` sees in row `row` before scale and shift, in `buffer` where they are not the scores themselves.
     pub(crate) fn seen<'b>(&self, argument: &Argument<T>, row: usize, buffer: &'b mut [T]) -> &'b [T]
+    where
+        't: 'b,
+    {
+        if argument.shaping.is_none() {
+            return self.raw(argument, row, buffer);
+        }
+        let width = self.cols.len();
+        match argument.minus {
+            None => buffer[..width].copy_from_slice(self.row(argument.matrix, row)),
+            Some(_) => drop(self.raw(argument, row, buffer)),
+        }
+        argument.shaping.apply(row, &mut buffer[..width]);
+        &buffer[..width]
+    }
+
+    /// The same before shaping.
+    pub(crate) fn raw<'b>(&self, argument: &Argument<T>, row: usize, buffer: &'b mut [T]) -> &'b [T]
     where
         't: 'b,
     {
