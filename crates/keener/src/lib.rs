@@ -25,6 +25,7 @@
 //! The core is free of any framework: slices in, values and gradients out, generic over `f32` and `f64`, with the same bits for
 //! any number of threads. `docs/architecture.md` shows the way of data through it.
 
+pub mod attack;
 pub mod budget;
 pub mod conformance;
 pub mod engine;

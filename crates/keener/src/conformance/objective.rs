@@ -30,6 +30,7 @@ use super::case::{Array, Case, integers, matrix, unsigned};
 use crate::engine::{Batch, Evaluation, Gradients, Objective, Options, Sparse, View, evaluate};
 use crate::error::{Error, Result};
 use crate::objective::{Entry, Reads, build, find};
+use crate::state::SampleStore;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -222,12 +223,26 @@ fn general(parameters: &mut Map<String, Value>) -> Result<(String, i64)> {
 }
 
 /// Runs the objective `name` with `given` parameters on the inputs of a case.
-pub(super) fn perform(case: &Case, name: &str, mut given: Map<String, Value>) -> Result<Outputs> {
+pub(super) fn perform(case: &Case, name: &str, given: Map<String, Value>) -> Result<Outputs> {
+    perform_with_samples(case, name, given, None)
+}
+
+/// The same with ids of the samples, and what is stored for them.
+pub(super) fn perform_with_samples(
+    case: &Case,
+    name: &str,
+    mut given: Map<String, Value>,
+    samples: Option<(&[u32], &SampleStore<f64>)>,
+) -> Result<Outputs> {
     let entry = find(name)?;
     let (reduction, ignore) = general(&mut given)?;
     let objective = build(entry.name, parameters(case, entry, given))?;
     let inputs = Inputs::new(case, entry.reads)?;
-    let run = evaluate(objective.f64(), &inputs.batch(ignore)?, &Options::default())?;
+    let mut batch = inputs.batch(ignore)?;
+    if let Some((ids, store)) = samples {
+        batch = batch.with_samples(ids, store);
+    }
+    let run = evaluate(objective.f64(), &batch, &Options::default())?;
     Ok(collect(objective.f64(), &inputs, run, &reduction))
 }
 

@@ -1,6 +1,6 @@
 //! What several objectives share: small pieces of host steps.
 
-use crate::engine::{Argument, NONE, Set, Sparse, Stat, Statistic, Sweep};
+use crate::engine::{Argument, Backward, NONE, Outcome, Set, Sparse, Stat, Statistic, Sweep, Term};
 use crate::error::{Error, Result};
 use crate::real::{Real, sigmoid, softplus};
 use std::sync::Arc;
@@ -54,19 +54,59 @@ impl<T: Real> TargetAndOthers<T> {
         targets: &[u32],
         others: Set<T>,
     ) -> Result<Self> {
+        Ok(Self::sweep_with(engine, argument, targets, others, Vec::new())?.0)
+    }
+
+    /// Sweeps once for both and for the statistics `more`.
+    pub(crate) fn sweep_with(
+        engine: &mut dyn Sweep<T>,
+        argument: Argument<T>,
+        targets: &[u32],
+        others: Set<T>,
+        more: Vec<Statistic<T>>,
+    ) -> Result<(Self, Vec<Arc<Stat<T>>>)> {
         let lists = one_column(targets);
-        let wanted = [Statistic::gather(argument.clone(), lists.clone()), Statistic::log_sum_exp(argument, others)];
-        let stats = engine.sweep(&wanted)?;
-        let [target, others] = wanted;
+        let (target, others) =
+            (Statistic::gather(argument.clone(), lists.clone()), Statistic::log_sum_exp(argument, others));
+        let mut wanted = vec![target.clone(), others.clone()];
+        wanted.extend(more);
+        let mut stats = engine.sweep(&wanted)?;
+        let more = stats.split_off(2);
         let target_values = spread(&stats[0], &lists, T::zero());
-        Ok(Self {
+        let found = Self {
             lists,
             target: (target, stats[0].clone()),
             others: (others, stats[1].clone()),
             target_values,
             expectation: Vec::new(),
-        })
+        };
+        Ok((found, more))
     }
+}
+
+/// Row values `φ` that depend on the cross-entropy alone: `map` takes the cross-entropy `ln(1 + e^x)` and `1 − p_y = σ(x)` to `φ` and
+/// `dφ/dx`, with `x` the log-sum-exp of the others minus the target. Rows without a class, or without others, are 0.
+pub(crate) fn softmax_margin<T: Real>(
+    engine: &mut dyn Sweep<T>,
+    targets: &[u32],
+    map: impl Fn(T, T) -> (T, T),
+) -> Result<Outcome<T>> {
+    let found = TargetAndOthers::sweep(engine, Argument::of(0), targets, Set::others(targets.into()))?;
+    let rows = found.others.1.values.iter().zip(&found.target_values).zip(targets);
+    let one = |((others, target), class): ((&T, &T), &u32)| {
+        if *class == NONE || *others == T::neg_infinity() {
+            return (T::zero(), T::zero());
+        }
+        let (cross_entropy, wrong) = against(*others, *target);
+        map(cross_entropy, wrong)
+    };
+    let (values, slope): (Vec<T>, Vec<T>) = rows.map(one).unzip();
+    Ok(Outcome::new(values, move |upstream| {
+        let others = times(upstream, &slope);
+        let target = to_entries(&others, &found.lists).into_iter().map(|x| -x).collect();
+        let ((gather, at), (lse, value)) = (found.target.clone(), found.others.clone());
+        Backward::terms(vec![Term::new(lse, value, others), Term::new(gather, at, target)])
+    }))
 }
 
 /// Checks that a parameter is a finite number above a bound.

@@ -1,10 +1,8 @@
 //! Comp-sum losses: one family from the sum-exponential loss over cross-entropy to the mean absolute error.
 
-use super::common::{TargetAndOthers, against, times, to_entries, within};
+use super::common::{softmax_margin, within};
 use super::registry::{Configured, Entry, Family, Paper, ParameterDoc, Reads, build_from, defaults_of};
-use crate::engine::{
-    Argument, Backward, Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Set, Sweep, Term,
-};
+use crate::engine::{Batch, Coupling, MatrixSpec, NONE, Objective, Outcome, Scorer, Sweep};
 use crate::error::Result;
 use crate::real::Real;
 use serde::{Deserialize, Serialize};
@@ -38,7 +36,7 @@ impl Configured for CompSum {
 
 impl CompSum {
     /// The loss of a cross-entropy, and its derivative.
-    fn apply<T: Real>(&self, cross_entropy: T) -> (T, T) {
+    pub(crate) fn apply<T: Real>(&self, cross_entropy: T) -> (T, T) {
         let power = T::of(1.0 - self.tau);
         if power == T::zero() {
             return (cross_entropy, T::one());
@@ -66,24 +64,10 @@ impl<T: Real> Objective<T> for CompSum {
     }
 
     fn evaluate(&self, engine: &mut dyn Sweep<T>, batch: &Batch<'_, T>) -> Result<Outcome<T>> {
-        let targets = batch.targets_for("comp_sum")?;
-        let found = TargetAndOthers::sweep(engine, Argument::of(0), targets, Set::others(targets.into()))?;
-        let rows = found.others.1.values.iter().zip(&found.target_values).zip(targets);
-        let one = |((others, target), class): ((&T, &T), &u32)| {
-            if *class == NONE {
-                return (T::zero(), T::zero());
-            }
-            let (cross_entropy, p) = against(*others, *target);
+        softmax_margin(engine, batch.targets_for("comp_sum")?, |cross_entropy, wrong| {
             let (loss, slope) = self.apply(cross_entropy);
-            (loss, slope * p)
-        };
-        let (values, slope): (Vec<T>, Vec<T>) = rows.map(one).unzip();
-        Ok(Outcome::new(values, move |upstream| {
-            let others = times(upstream, &slope);
-            let target = to_entries(&others, &found.lists).into_iter().map(|x| -x).collect();
-            let ((gather, at), (lse, value)) = (found.target.clone(), found.others.clone());
-            Backward::terms(vec![Term::new(lse, value, others), Term::new(gather, at, target)])
-        }))
+            (loss, slope * wrong)
+        })
     }
 }
 

@@ -10,15 +10,20 @@ mod sum;
 #[cfg(test)]
 pub(crate) mod testing;
 
+mod adversarial_comp_sum;
+mod adversarial_cross_entropy;
 mod binary_cross_entropy;
 mod comp_sum;
 mod contrastive;
 mod contrastive_pairs;
 mod focal;
 mod info_nce;
+mod ldr;
 mod madacos;
 mod margin_softmax;
 mod multi_similarity;
+mod multiclass_hinge;
+mod noise_robust;
 mod nt_xent;
 mod proxy_anchor;
 mod siglip;
@@ -33,15 +38,20 @@ mod trades;
 mod triplet;
 mod unpg;
 
+pub use adversarial_comp_sum::{MarginCompSum, SmoothAdvCompSum};
+pub use adversarial_cross_entropy::AdversarialCrossEntropy;
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use comp_sum::{CompSum, Gce};
 pub use contrastive::{Contrastive, HardContrastive};
 pub use contrastive_pairs::ContrastivePairs;
 pub use focal::Focal;
 pub use info_nce::InfoNce;
+pub use ldr::{ALDR_FIELD, AldrKl, AldrVariant, LdrKl, Normalization};
 pub use madacos::{LogBMethod, MadaCos};
 pub use margin_softmax::{ArcFace, Constraint, CosFace, NormalizedSoftmax};
 pub use multi_similarity::MultiSimilarity;
+pub use multiclass_hinge::{CrammerSinger, WestonWatkins};
+pub use noise_robust::{Brier, JensenShannon, NormalizedCrossEntropy, SymmetricCrossEntropy};
 pub use nt_xent::{NtXent, NtXentVariant};
 pub use proxy_anchor::ProxyAnchor;
 pub use registry::{

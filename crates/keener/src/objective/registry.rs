@@ -180,6 +180,14 @@ pub fn registry() -> &'static [Entry] {
         super::spherical::Z_LOSS,
         super::spherical::TAYLOR,
         super::spherical::SPHERICAL_SOFTMAX,
+        super::noise_robust::SCE,
+        super::noise_robust::JS,
+        super::noise_robust::NCE,
+        super::noise_robust::BRIER,
+        super::ldr::LDR,
+        super::ldr::ALDR,
+        super::multiclass_hinge::CRAMMER_SINGER,
+        super::multiclass_hinge::WESTON_WATKINS,
         super::margin_softmax::NORMALIZED,
         super::margin_softmax::COSFACE,
         super::margin_softmax::ARCFACE,
@@ -199,7 +207,10 @@ pub fn registry() -> &'static [Entry] {
         super::contrastive::HARD,
         super::simple_contrastive::PLAIN,
         super::simple_contrastive::HARD,
+        super::adversarial_cross_entropy::ENTRY,
         super::trades::ENTRY,
+        super::adversarial_comp_sum::SMOOTH,
+        super::adversarial_comp_sum::MARGIN,
     ];
     ENTRIES
 }

@@ -5,6 +5,7 @@ use super::registry::{Reads, SharedObjective};
 use crate::engine::{Batch, Evaluation, Gradients, Options, Schedule, View, evaluate, forward};
 use crate::engine::{Frozen, Objective};
 use crate::real::Real;
+use crate::state::SampleStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -62,7 +63,8 @@ impl Case {
         batch.targets = self.targets.clone().map(Into::into);
         batch.positives = self.positives.clone().map(std::borrow::Cow::Owned);
         batch.parameters = t.parameters.clone().into();
-        batch
+        let ids: Vec<u32> = (0..batch.rows() as u32).collect();
+        batch.with_samples(ids, &t.samples)
     }
 
     pub(crate) fn tensors<T: Real>(&self) -> Tensors<T> {
@@ -73,6 +75,7 @@ impl Case {
             bias: self.bias.as_ref().map(to),
             second: self.second.as_ref().map(to),
             parameters: to(&self.parameters),
+            samples: SampleStore::new(),
         }
     }
 
@@ -88,6 +91,7 @@ pub(crate) struct Tensors<T> {
     bias: Option<Vec<T>>,
     second: Option<Vec<T>>,
     parameters: Vec<T>,
+    samples: SampleStore<T>,
 }
 
 fn loss_with(objective: &dyn Objective<f64>, case: &Case, tensors: &Tensors<f64>, frozen: &Frozen<f64>) -> f64 {

@@ -50,6 +50,16 @@ impl<T: Copy> SampleStore<T> {
         self.fields.keys().map(String::as_str)
     }
 
+    /// The values of a field by sample, `None` where it was never written; empty for a field that does not exist.
+    pub fn field(&self, field: &str) -> &[Option<T>] {
+        self.fields.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    /// Replaces a field, as read from disk.
+    pub fn set_field(&mut self, field: &str, values: Vec<Option<T>>) {
+        self.fields.insert(field.to_string(), values);
+    }
+
     /// Writes updates, in order; of a sample named twice the last value stays.
     ///
     /// # Errors

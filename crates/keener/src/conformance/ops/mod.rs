@@ -1,9 +1,11 @@
 //! The operations that cases can name.
 
 mod clip;
+mod comp_sum;
 mod contrastive;
 mod embedding;
 mod hardness;
+mod ldr;
 mod madacos;
 mod matching;
 mod numerics;
@@ -21,7 +23,12 @@ type Operation = fn(&Case) -> Result<Outputs>;
 
 const SPECIAL: &[(&str, Operation)] = &[
     ("add_class", prototypes::add_class),
+    ("aldr_kl_loss", ldr::aldr_kl_loss),
     ("clip_loss", clip::clip_loss),
+    ("comp_sum_conditional_risk", comp_sum::conditional_risk),
+    ("comp_sum_gap_upper_bound", comp_sum::gap_upper_bound),
+    ("comp_sum_h_bound", comp_sum::h_bound),
+    ("comp_sum_h_transform", comp_sum::h_transform),
     ("contrastive_loss", contrastive::contrastive_loss),
     ("gem_pool", matching::gem_pool),
     ("factored_train", spherical::factored_train),
@@ -30,6 +37,7 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("hardness_weights", hardness::hardness_weights),
     ("local_triplet", matching::local_triplet),
     ("loss_floor", prototypes::loss_floor),
+    ("ldr_kl_loss", ldr::ldr_kl_loss),
     ("madacos", madacos::madacos),
     ("madacos_head", madacos::madacos_head),
     ("normalized_softmax", prototypes::normalized_softmax),
@@ -39,6 +47,7 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("softmax_collapse", numerics::softmax_collapse),
     ("spherical_from_stats", spherical::spherical_from_stats),
     ("stablemax", numerics::stablemax),
+    ("pgd_linear", comp_sum::pgd_linear),
     ("tcm_loss", |case| objective::perform(case, "tcm", case.params.clone())),
     ("tolerance", embedding::tolerance),
     ("trades_loss", |case| objective::perform(case, "trades", case.params.clone())),
