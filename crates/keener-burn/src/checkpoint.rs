@@ -1,4 +1,4 @@
-//! A run on disk: weights, optimiser state, step and records in one file. Batches and attacks are functions of seed and
+//! A run on disk: weights, optimiser state, state by sample, step and records in one file. Batches and attacks are functions of seed and
 //! step, so nothing else is needed to go on bit for bit.
 
 use crate::config::TrainConfig;
@@ -11,6 +11,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Prefix of per-sample state.
+const SAMPLES: &str = "samples.";
 
 const CHECKPOINT: &str = "keener_checkpoint";
 
@@ -43,6 +46,11 @@ impl<'a> Training<'a> {
             named.extend(
                 states.iter().map(|(name, values)| (format!("{prefix}{name}"), vec![values.len()], values.clone())),
             );
+        }
+        for field in self.samples.fields() {
+            // NaN marks samples that were never written; a stored value never is.
+            let values: Vec<f32> = self.samples.field(field).iter().map(|v| v.unwrap_or(f32::NAN)).collect();
+            named.push((format!("{SAMPLES}{field}"), vec![values.len()], values));
         }
         let losses: Vec<f32> = self.records.iter().map(|r| r.loss).collect();
         named.push(("losses".into(), vec![losses.len()], losses));
@@ -80,6 +88,11 @@ impl<'a> Training<'a> {
         let lengths: BTreeMap<String, usize> =
             training.head.named_parameters()?.into_iter().map(|(name, _, values)| (name, values.len())).collect();
         for (name, values) in named {
+            if let Some(field) = name.strip_prefix(SAMPLES) {
+                let values = values.into_iter().map(|v| Some(v).filter(|v| !v.is_nan())).collect();
+                training.samples.set_field(field, values);
+                continue;
+            }
             let states = &mut training.optimizer;
             let (of, states) = match (name.strip_prefix("first."), name.strip_prefix("second.")) {
                 (Some(of), _) => (of, &mut states.first),

@@ -275,16 +275,26 @@ impl Head {
     }
 
     pub(crate) fn score_input(&self, input: Input) -> Result<Tensor<2>> {
+        self.scores_with(input, false)
+    }
+
+    /// The same with all weights constant: gradients reach the input alone.
+    pub(crate) fn constant_scores(&self, x: Tensor<2>) -> Result<Tensor<2>> {
+        self.scores_with(x.into(), true)
+    }
+
+    fn scores_with(&self, input: Input, constant: bool) -> Result<Tensor<2>> {
         let (Some(classes), false) = (&self.classes, matches!(self.config, HeadConfig::Projection { .. })) else {
             return Err(Error::Unsupported {
                 what: "class scores of a projection".into(),
                 hint: "use its embeddings, or a linear or cosine head".into(),
             });
         };
-        let input = if self.has_layers() { self.through_layers(input, false).into() } else { input };
+        let input = if self.has_layers() { self.through_layers(input, constant).into() } else { input };
+        let weights = || if constant { classes.weights.val().inner() } else { classes.weights.val() };
         Ok(match self.config {
-            HeadConfig::Cosine { .. } => normalized(input.x).matmul(normalized(classes.weights.val()).transpose()),
-            _ => classes.forward(input, false),
+            HeadConfig::Cosine { .. } => normalized(input.x).matmul(normalized(weights()).transpose()),
+            _ => classes.forward(input, constant),
         })
     }
 

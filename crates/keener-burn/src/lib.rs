@@ -6,6 +6,7 @@
 //! | to train a head on features in memory, sparse or on disk, with checkpoints | [`Training`] |
 //! | to know which objective is best on your rows | [`compare`] |
 //! | embeddings or scores of a trained head | [`embed`], [`scores`]; of rows elsewhere [`embed_rows`], [`score_rows`] |
+//! | to move inputs so that a model errs | [`attack()`], [`attack_head`] |
 //!
 //! On burn's Flex device the core reads the tensors where they are, and writes gradients that burn takes over without a
 //! copy. On other devices ([`ObjectiveLoss::with_tiles`] does the same on Flex) score tiles are made, reduced and folded
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod attack;
 mod checkpoint;
 pub mod compare;
 mod config;
@@ -47,7 +49,8 @@ mod supervision;
 mod tensors;
 mod train;
 
-pub use config::{AttackConfig, TrainConfig};
+pub use attack::{attack, attack_head};
+pub use config::{AttackConfig, ScheduleConfig, TrainConfig};
 pub use data::Labelled;
 pub use error::{Error, Result};
 pub use head::{Dense, Head, HeadConfig};

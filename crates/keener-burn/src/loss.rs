@@ -7,6 +7,7 @@ use crate::tensors::{self, TileSize};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use keener::engine::{self, Batch, Forward, Frozen, Gradients, Options, View};
 use keener::objective::SharedObjective;
+use keener::state::Update;
 use std::sync::{Arc, Mutex};
 
 /// The tensors that an objective reads. Build with [`Inputs::embeddings`] or [`Inputs::scores`].
@@ -158,6 +159,8 @@ pub struct Reduced {
     pub value: f32,
     /// Frozen and reported quantities by name (scale, margin, thresholds …).
     pub report: Frozen<f32>,
+    /// New values of per-sample state, to be applied to the store when the step counts.
+    pub updates: Vec<Update<f32>>,
 }
 
 /// An objective over burn tensors: closed-form gradients, no graph inside, no `[B, N]` matrix beyond the memory budget.
@@ -244,14 +247,14 @@ impl ObjectiveLoss {
         if let Some(size) = self.tiles_on(&device) {
             let found = tensors::evaluate(objective, &operands, supervision, &options, tracked, size, &device)?;
             let loss = attach::reattach(operands, scalar(found.value, &device), found.gradients);
-            return Ok(Reduced { loss, value: found.value, report: found.report });
+            return Ok(Reduced { loss, value: found.value, report: found.report, updates: found.updates });
         }
         let held = Held::of(&operands)?;
         let batch = held.batch(supervision)?;
         if !tracked.contains(&true) {
             let pass = engine::forward(objective, &batch, &options)?;
-            let (value, report) = (pass.loss(), pass.report().clone());
-            return Ok(Reduced { loss: scalar(value, &device), value, report });
+            let (value, report, updates) = (pass.loss(), pass.report().clone(), pass.updates().to_vec());
+            return Ok(Reduced { loss: scalar(value, &device), value, report, updates });
         }
         let found = engine::evaluate(objective, &batch, &options)?;
         let value = found.loss;
@@ -270,7 +273,7 @@ impl ObjectiveLoss {
             out
         });
         let loss = attach::attach(operands, output, pull);
-        Ok(Reduced { loss, value, report: found.report })
+        Ok(Reduced { loss, value, report: found.report, updates: found.updates })
     }
 
     /// The value of each row `[B]` (or a single value `[1]`, where the objective is a number of the whole batch), before

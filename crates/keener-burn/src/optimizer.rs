@@ -25,6 +25,9 @@ pub enum OptimizerConfig {
         /// Momentum.
         #[serde(default = "momentum")]
         momentum: f64,
+        /// Nesterov's look-ahead (default false): the step follows `g + momentum · m` instead of `m`.
+        #[serde(default)]
+        nesterov: bool,
     },
 }
 
@@ -58,13 +61,13 @@ impl OptimizerConfig {
 
     /// SGD with momentum 0.9.
     pub fn sgd() -> Self {
-        Self::Sgd { momentum: momentum() }
+        Self::Sgd { momentum: momentum(), nesterov: false }
     }
 
     pub(crate) fn check(&self) -> keener::Result<()> {
         let (factors, epsilon) = match self {
             Self::Adamw { beta_1, beta_2, epsilon } => (vec![("beta_1", *beta_1), ("beta_2", *beta_2)], *epsilon),
-            Self::Sgd { momentum } => (vec![("momentum", *momentum)], 1.0),
+            Self::Sgd { momentum, .. } => (vec![("momentum", *momentum)], 1.0),
         };
         for (name, value) in factors {
             if !(0.0..1.0).contains(&value) {
@@ -122,12 +125,13 @@ impl Optimizer {
                     *w = keep * *w - factor * *m / (v.sqrt() * root + epsilon);
                 }
             }
-            OptimizerConfig::Sgd { momentum } => {
+            OptimizerConfig::Sgd { momentum, nesterov } => {
                 let (momentum, decay, rate) = (momentum as f32, update.weight_decay as f32, rate as f32);
                 let first = state(&mut self.first, name, n);
                 for ((w, g), m) in weights.iter_mut().zip(gradient).zip(first) {
-                    *m = momentum * *m + (g + decay * *w);
-                    *w -= rate * *m;
+                    let g = g + decay * *w;
+                    *m = momentum * *m + g;
+                    *w -= rate * if nesterov { g + momentum * *m } else { *m };
                 }
             }
         }
@@ -174,6 +178,11 @@ mod tests {
             .with_momentum(Some(MomentumConfig::new().with_momentum(0.9).with_dampening(0.0)))
             .init();
         compare(OptimizerConfig::sgd(), sgd);
-        assert!(OptimizerConfig::Sgd { momentum: 1.0 }.check().is_err());
+        let nesterov = SgdConfig::new()
+            .with_weight_decay(Some(WeightDecayConfig::new(0.01)))
+            .with_momentum(Some(MomentumConfig::new().with_momentum(0.9).with_dampening(0.0).with_nesterov(true)))
+            .init();
+        compare(OptimizerConfig::Sgd { momentum: 0.9, nesterov: true }, nesterov);
+        assert!(OptimizerConfig::Sgd { momentum: 1.0, nesterov: false }.check().is_err());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Wiring {
 }
 
 /// The names of the addends of a specification.
-fn names_of(spec: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn names_of(spec: &str) -> impl Iterator<Item = &str> {
     spec.split('+').map(|part| part.split_once(':').map_or(part, |(name, _)| name))
 }
 

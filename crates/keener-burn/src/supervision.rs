@@ -4,6 +4,7 @@ use crate::attach::read_integers;
 use crate::error::Result;
 use burn::tensor::{Int, Tensor};
 use keener::engine::{Batch, NONE, Sparse};
+use keener::state::SampleStore;
 use std::borrow::Cow;
 
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,7 @@ pub struct Supervision<'a> {
     target_weights: Option<Cow<'a, [f32]>>,
     ids: Option<(Cow<'a, [u32]>, Cow<'a, [u32]>)>,
     class_weights: Option<Cow<'a, [f32]>>,
+    samples: Option<(Cow<'a, [u32]>, Cow<'a, SampleStore<f32>>)>,
 }
 
 /// Never a label: signed labels without an ignored value.
@@ -83,6 +85,13 @@ impl<'a> Supervision<'a> {
         self
     }
 
+    /// Adds the identity of each row as a sample `[B]`, and the state that belongs to samples; what an objective makes of it comes
+    /// back in [`crate::Reduced::updates`].
+    pub fn with_samples(mut self, ids: impl Into<Cow<'a, [u32]>>, state: &'a SampleStore<f32>) -> Self {
+        self.samples = Some((ids.into(), Cow::Borrowed(state)));
+        self
+    }
+
     /// The same, owning everything.
     pub fn into_owned(self) -> Supervision<'static> {
         fn own<'b, V: ToOwned + ?Sized + 'b>(v: Cow<'b, V>) -> Cow<'static, V>
@@ -101,6 +110,7 @@ impl<'a> Supervision<'a> {
             target_weights: self.target_weights.map(own),
             ids: self.ids.map(|(q, c)| (own(q), own(c))),
             class_weights: self.class_weights.map(own),
+            samples: self.samples.map(|(ids, state)| (own(ids), Cow::Owned(state.into_owned()))),
         }
     }
 
@@ -117,6 +127,9 @@ impl<'a> Supervision<'a> {
             batch = batch.with_ids(&**queries, &**candidates);
         }
         batch.class_weights = self.class_weights.as_deref();
+        if let Some((ids, state)) = &self.samples {
+            batch = batch.with_samples(&**ids, state);
+        }
         Ok(batch)
     }
 }

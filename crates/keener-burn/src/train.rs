@@ -1,22 +1,34 @@
 //! The training loop: a head on features, one objective, a budget of steps.
 
 use crate::attach;
+use crate::attack::attack_head;
 use crate::config::TrainConfig;
 use crate::data::{Input, Labelled};
 use crate::error::{Error, Result};
-use crate::head::{Head, HeadConfig, normalized};
+use crate::head::{Head, normalized};
 use crate::loss::{Inputs, ObjectiveLoss, Reduced};
 use crate::optimizer::{Optimizer, Update};
 use crate::plan::Wiring;
 use crate::sampler::{ATTACKS, Drawn, Sampler, random};
 use crate::supervision::{Supervision, one_hot};
 use burn::tensor::{Device, Tensor, TensorData};
+use keener::attack::Pgd;
+use keener::state::SampleStore;
 use keener_run::Stop;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::OnceLock;
+
+/// Shortens gradients to length `most` over all of them together.
+fn shorten(gradients: &mut [Option<Vec<f32>>], most: f64) {
+    let length = gradients.iter().flatten().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    if length > most {
+        let factor = (most / length) as f32;
+        gradients.iter_mut().flatten().flatten().for_each(|g| *g *= factor);
+    }
+}
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +72,8 @@ pub struct Training<'a> {
     pub(crate) optimizer: Optimizer,
     pub(crate) records: Vec<StepRecord>,
     loss: ObjectiveLoss,
-    attack: ObjectiveLoss,
+    pub(crate) samples: SampleStore<f32>,
+    pgd: Pgd,
     wiring: Wiring,
     sampler: Sampler,
     device: Device,
@@ -91,10 +104,10 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let wiring = Wiring::of(&config, &loss)?;
         let sampler = Sampler::new(wiring.sampler, data.labels, data.classes, config.batch_size, config.seed);
-        let attack = ObjectiveLoss::parse("softmax_cross_entropy")?;
-        let (optimizer, records) = (Optimizer::default(), Vec::new());
+        let pgd = config.attack.pgd(&config.objective)?;
+        let (optimizer, records, samples) = (Optimizer::default(), Vec::new(), SampleStore::new());
         let fingerprint = OnceLock::new();
-        Ok(Self { config, data, head, optimizer, records, loss, attack, wiring, sampler, device, fingerprint })
+        Ok(Self { config, data, head, optimizer, records, loss, samples, pgd, wiring, sampler, device, fingerprint })
     }
 
     /// The head as it is now.
@@ -105,6 +118,11 @@ impl<'a> Training<'a> {
     /// Its configuration.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// State by sample (row number of the data) that the objective keeps.
+    pub fn samples(&self) -> &SampleStore<f32> {
+        &self.samples
     }
 
     /// Every step so far.
@@ -154,7 +172,7 @@ impl<'a> Training<'a> {
         let step = self.records.len();
         let learning_rate = self.config.learning_rate_at(step);
         let drawn = self.sampler.draw(step);
-        let Reduced { loss, value, .. } = match self.batch_loss(&drawn, step) {
+        let Reduced { loss, value, updates, .. } = match self.batch_loss(&drawn, step) {
             Err(Error::Core(keener::Error::NonFinite { .. })) => {
                 return Err(Error::Diverged { step, loss: f32::NAN, learning_rate });
             }
@@ -168,12 +186,16 @@ impl<'a> Training<'a> {
             drop(loss);
             self.update(step, learning_rate, gradients)?;
         }
+        self.samples.apply(&updates)?;
         let record = StepRecord { step, loss: value, learning_rate };
         self.records.push(record);
         Ok(record)
     }
 
-    fn update(&mut self, step: usize, learning_rate: f64, gradients: Vec<Option<Vec<f32>>>) -> Result<()> {
+    fn update(&mut self, step: usize, learning_rate: f64, mut gradients: Vec<Option<Vec<f32>>>) -> Result<()> {
+        if let Some(most) = self.config.clip_norm {
+            shorten(&mut gradients, most);
+        }
         let mut gradients = gradients.into_iter();
         let (optimizer, rule) = (&mut self.optimizer, &self.config.optimizer);
         let decay = self.config.weight_decay;
@@ -216,6 +238,7 @@ impl<'a> Training<'a> {
             let attacked = self.attacked(x.x, &labels, step)?;
             inputs = inputs.with_second(self.queries(attacked.into()));
         }
+        supervision = supervision.with_samples(drawn.rows.as_slice(), &self.samples);
         if let Some(parameters) = self.head.learned() {
             inputs = inputs.with_parameters(parameters);
         }
@@ -227,46 +250,20 @@ impl<'a> Training<'a> {
         if self.wiring.normalize { normalized(x) } else { x }
     }
 
-    /// The features moved within the box so that the cross-entropy of the head rises.
+    /// The features moved within the ball so that the attack's goal rises.
     fn attacked(&self, x: Tensor<2>, labels: &[u32], step: usize) -> Result<Tensor<2>> {
-        let attack = &self.config.attack;
-        let [rows, dim] = x.dims();
+        let dims = x.dims();
         let centre = attach::read(x, "features")?;
-        let epsilon = attack.epsilon as f32;
-        let length = if attack.steps == 1 { epsilon } else { epsilon * attack.step_size as f32 };
-        let mut moved = centre.clone();
-        if attack.steps > 1 {
-            let mut rng = random(self.config.seed, ATTACKS, step);
-            moved.iter_mut().for_each(|v| *v += epsilon * rng.random_range(-1.0f32..=1.0));
-        }
-        let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [rows, dim]), &self.device);
-        let cosine = matches!(self.head.config(), HeadConfig::Cosine { .. });
-        let constant = |t: Tensor<2>| if cosine { normalized(t.inner()) } else { t.inner() };
-        for _ in 0..attack.steps {
-            let x = tensor(moved.clone()).require_grad();
-            let hidden = self.head.through_layers(x.clone().into(), true);
-            let mut inputs = Inputs::embeddings(if cosine { normalized(hidden) } else { hidden });
-            if let Some(classes) = self.head.class_weights() {
-                inputs = inputs.with_candidates(constant(classes));
-            }
-            if let Some(bias) = self.head.class_bias() {
-                inputs = inputs.with_bias(bias.inner());
-            }
-            let loss = self.attack.reduced(&inputs, &Supervision::classes(labels))?.loss;
-            let Some(gradient) = x.grad(&loss.backward()) else { break };
-            let gradient = attach::read(gradient, "the gradient of the features")?;
-            for ((v, g), c) in moved.iter_mut().zip(&gradient).zip(&centre) {
-                let sign = if *g == 0.0 { 0.0 } else { g.signum() };
-                *v = (*v + length * sign).clamp(c - epsilon, c + epsilon);
-            }
-        }
-        Ok(tensor(moved))
+        let seed = random(self.config.seed, ATTACKS, step).random::<u64>();
+        let found = attack_head(&self.pgd, &self.head, &centre, labels, seed, &self.device)?;
+        Ok(Tensor::from_data(TensorData::new(found.x, dims), &self.device))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::HeadConfig;
 
     #[test]
     fn attacks_stay_in_the_box_and_raise_the_loss() {
@@ -279,7 +276,7 @@ mod tests {
             HeadConfig::Linear { hidden: Some(7), embedding: None, bias: true },
         ];
         for (head, steps) in heads.into_iter().zip([1, 4, 4]) {
-            let attack = crate::AttackConfig { epsilon: 0.2, steps, step_size: 0.5 };
+            let attack = crate::AttackConfig { epsilon: 0.2, steps, step_size: 0.5, ..Default::default() };
             let config = TrainConfig { head, attack, ..TrainConfig::default() };
             let objective = ObjectiveLoss::parse("softmax_cross_entropy").unwrap();
             let training = Training::new(config, data, &Device::flex()).unwrap();

@@ -127,6 +127,7 @@ fn resumed_like_uninterrupted(config: TrainConfig, data: &Digits) {
     let options = RunOptions { checkpoint: Some(&path), ..RunOptions::default() };
     second.run(&options, &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
     assert_eq!(second.records(), whole.records());
+    assert_eq!(second.samples(), whole.samples());
     let bits = |t: &Training<'_>| -> Vec<u32> {
         let named = t.head().named_parameters().unwrap();
         named.iter().flat_map(|(_, _, v)| v.iter().map(|x| x.to_bits())).collect()
@@ -151,11 +152,39 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
             ..base.clone()
         },
         TrainConfig { objective: "tcm".into(), head: HeadConfig::projection(), ..base.clone() },
+        TrainConfig { objective: "aldr_kl:lambda0=1".into(), clip_norm: Some(0.5), ..base.clone() },
         TrainConfig { objective: "siglip".into(), head: HeadConfig::projection(), ..base },
     ];
     for config in variants {
         resumed_like_uninterrupted(config, &data);
     }
+}
+
+#[test]
+fn temperatures_of_samples_follow_their_confidence() {
+    let data = digits();
+    let objective = "aldr_kl:lambda0=1,normalize=none,num_samples=2000".to_string();
+    let config = TrainConfig { objective, learning_rate: 0.02, steps: 150, ..Default::default() };
+    let mut training = Training::new(config, labelled(&data.train), &device()).unwrap();
+    training.run(&RunOptions::default(), &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
+    let stored = training.samples().field(keener::objective::ALDR_FIELD);
+    assert_eq!(stored.iter().flatten().count(), data.train.rows(), "every row was visited");
+    let scores = scores(training.head(), &data.train.features).unwrap();
+    let classes = data.train.num_classes();
+    let mut rows: Vec<(f32, f32)> = scores
+        .chunks_exact(classes)
+        .zip(stored)
+        .map(|(s, lambda)| {
+            let mut sorted = s.to_vec();
+            sorted.sort_by(f32::total_cmp);
+            (sorted[classes - 1] - sorted[classes - 2], lambda.unwrap())
+        })
+        .collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mean = |part: &[(f32, f32)]| part.iter().map(|r| r.1).sum::<f32>() / part.len() as f32;
+    let (unsure, sure) = (mean(&rows[..100]), mean(&rows[rows.len() - 100..]));
+    assert!(sure < unsure - 0.05, "{sure} {unsure}");
+    assert!(rows.iter().all(|r| (0.5..=1.0).contains(&r.1)));
 }
 
 #[test]

@@ -2,13 +2,105 @@
 //!
 //! The numbers of flipped labels are exact, not expected values, so that runs with different seeds are comparable.
 
+use std::fmt;
+use std::str::FromStr;
+
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::check_labels;
 use crate::error::DataError;
 use crate::split::by_class;
+
+/// Which labels become wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseKind {
+    /// Any label becomes any other, [`uniform`].
+    #[default]
+    Uniform,
+    /// Labels of class c become those of the next class, [`class_dependent`] with its default mapping.
+    ClassDependent,
+}
+
+impl NoiseKind {
+    /// Applies it.
+    ///
+    /// # Errors
+    /// As [`uniform`].
+    pub fn apply(self, labels: &[u32], num_classes: usize, rate: f64, seed: u64) -> Result<NoisyLabels, DataError> {
+        match self {
+            Self::Uniform => uniform(labels, num_classes, rate, seed),
+            Self::ClassDependent => class_dependent(labels, num_classes, rate, seed, None),
+        }
+    }
+}
+
+impl fmt::Display for NoiseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Uniform => "uniform",
+            Self::ClassDependent => "class-dependent",
+        })
+    }
+}
+
+/// A kind of noise and its rate, written `uniform:0.4` or `class-dependent:0.3`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LabelNoise {
+    /// Which labels.
+    pub kind: NoiseKind,
+    /// The share of wrong labels, in 0..=1.
+    pub rate: f64,
+}
+
+impl LabelNoise {
+    /// Applies it.
+    ///
+    /// # Errors
+    /// As [`uniform`].
+    pub fn apply(&self, labels: &[u32], num_classes: usize, seed: u64) -> Result<NoisyLabels, DataError> {
+        self.kind.apply(labels, num_classes, self.rate, seed)
+    }
+}
+
+impl FromStr for LabelNoise {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let wrong = || DataError::Parameter {
+            place: "label noise",
+            name: "noise".into(),
+            value: text.to_string(),
+            expected: "uniform:RATE or class-dependent:RATE, the rate in 0..=1".into(),
+        };
+        let (kind, rate) = text.split_once(':').ok_or_else(wrong)?;
+        let kind = match kind.trim() {
+            "uniform" => NoiseKind::Uniform,
+            "class-dependent" | "class_dependent" => NoiseKind::ClassDependent,
+            _ => return Err(wrong()),
+        };
+        let rate = rate.trim().parse().ok().filter(|r| (0.0..=1.0).contains(r)).ok_or_else(wrong)?;
+        Ok(Self { kind, rate })
+    }
+}
+
+impl TryFrom<String> for LabelNoise {
+    type Error = DataError;
+
+    fn try_from(text: String) -> Result<Self, DataError> {
+        text.parse()
+    }
+}
+
+impl From<LabelNoise> for String {
+    fn from(noise: LabelNoise) -> Self {
+        format!("{}:{}", noise.kind, noise.rate)
+    }
+}
 
 /// Labels after noise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +270,21 @@ mod tests {
         let labels = [0, 0, 1, 1, 2, 2];
         let noisy = class_dependent(&labels, 3, 1.0, 0, Some(&[0, 2, 1])).unwrap();
         assert_eq!(noisy, NoisyLabels { labels: vec![0, 0, 2, 2, 1, 1], flipped: vec![2, 3, 4, 5] });
+    }
+
+    #[test]
+    fn noise_is_written_as_it_is_read() {
+        for text in ["uniform:0.4", "class-dependent:0.25"] {
+            let noise: LabelNoise = text.parse().unwrap();
+            assert_eq!(String::from(noise), text);
+            assert_eq!(
+                noise.apply(&[0, 1, 0, 1, 0, 1, 0, 1], 2, 3).unwrap().flipped.len(),
+                (noise.rate * 8.0).round() as usize
+            );
+        }
+        for text in ["uniform", "uniform:1.1", "gaussian:0.1", "uniform:NaN"] {
+            assert!(text.parse::<LabelNoise>().unwrap_err().to_string().contains("uniform:RATE"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is compared, on what, and under which budget.
 
 use super::error::CompareError;
+use keener_data::noise::NoiseKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -22,7 +23,7 @@ pub enum Scenario {
     Full,
     /// A few labelled rows a class.
     FewLabels,
-    /// Uniform noise on the labels of training and validation rows; test labels are clean.
+    /// Noise on the labels of training and validation rows; test labels are clean.
     NoisyLabels,
     /// Training on some classes, retrieval among others.
     UnseenClasses,
@@ -118,6 +119,8 @@ pub struct CompareConfig {
     pub labels_per_class: usize,
     /// Share of labels that are wrong under noisy labels. Default 0.4.
     pub noise: f64,
+    /// Which labels are wrong there. Default uniform.
+    pub noise_kind: NoiseKind,
     /// Most rows of a test part, so that retrieval among them stays cheap. Default 4000.
     pub most_tested: usize,
 }
@@ -140,6 +143,7 @@ impl Default for CompareConfig {
             weight_decay: 1e-4,
             labels_per_class: 10,
             noise: 0.4,
+            noise_kind: NoiseKind::Uniform,
             most_tested: 4000,
         }
     }

@@ -5,7 +5,7 @@
 
 use super::config::{CompareConfig, Scenario, derived_seed, stream};
 use super::error::CompareError;
-use keener_data::{Samples, noise, split};
+use keener_data::{Samples, split};
 
 /// Share of the rows that tuning may see.
 const DEVELOPMENT: f64 = 0.4;
@@ -158,7 +158,9 @@ impl Draw<'_> {
         let mut labelled = self.labelled(rows);
         if self.scenario == Scenario::NoisyLabels {
             let seed = self.seed(stream::NOISE, at);
-            labelled.labels = noise::uniform(&labelled.labels, labelled.classes, self.config.noise, seed)?.labels;
+            let Self { config, .. } = self;
+            let noisy = config.noise_kind.apply(&labelled.labels, labelled.classes, config.noise, seed)?;
+            labelled.labels = noisy.labels;
         }
         Ok(labelled)
     }
