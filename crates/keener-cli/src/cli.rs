@@ -66,7 +66,7 @@ Three things to do first:
 const GROUPS: &[(&str, &[&str])] = &[
     ("Train", &["compare", "train", "predict", "eval"]),
     ("Look up", &["objectives", "papers", "data"]),
-    ("Plan and measure", &["plan", "bench"]),
+    ("Plan and measure", &["plan", "theory", "bench"]),
     ("Check", &["vectors"]),
     ("Set up", &["completions", "man"]),
 ];

@@ -12,6 +12,7 @@ mod objectives;
 mod papers;
 mod plan;
 mod predict;
+mod theory;
 mod train;
 mod vectors;
 
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Objectives(objectives::Args),
     /// Say which schedule an objective takes, and which batch fits
     Plan(plan::Args),
+    /// Compute what a method guarantees: bounds, risks, planners
+    Theory(theory::Args),
     /// Time objectives against size and memory
     Bench(bench::Args),
     /// Run the reproductions of papers
@@ -57,6 +60,7 @@ impl Command {
             Self::Predict(args) => predict::run(args),
             Self::Objectives(args) => objectives::run(args),
             Self::Plan(args) => plan::run(args),
+            Self::Theory(args) => theory::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Papers(args) => papers::run(args),
             Self::Vectors(args) => vectors::run(args),

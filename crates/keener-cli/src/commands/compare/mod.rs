@@ -18,6 +18,7 @@ use data::DataArgs;
 use folder::{Folder, Interrupted, Plan};
 use keener_burn::compare::{self, CompareConfig, CompareError, Outcome, Scenario};
 use keener_data::Samples;
+use keener_data::noise::NoiseKind;
 use settings::Settings;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -54,6 +55,24 @@ impl From<ScenarioArg> for Scenario {
             ScenarioArg::FewLabels => Self::FewLabels,
             ScenarioArg::NoisyLabels => Self::NoisyLabels,
             ScenarioArg::UnseenClasses => Self::UnseenClasses,
+        }
+    }
+}
+
+/// Which labels are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum NoiseArg {
+    /// Any label may become any other
+    Uniform,
+    /// Labels become those of the next class
+    ClassDependent,
+}
+
+impl From<NoiseArg> for NoiseKind {
+    fn from(kind: NoiseArg) -> Self {
+        match kind {
+            NoiseArg::Uniform => Self::Uniform,
+            NoiseArg::ClassDependent => Self::ClassDependent,
         }
     }
 }
@@ -134,6 +153,9 @@ pub(crate) struct Args {
     /// Share of wrong labels under noisy labels [default: 0.4]
     #[arg(long, value_name = "SHARE")]
     noise: Option<f64>,
+    /// Which labels are wrong under noisy-labels [default: uniform]
+    #[arg(long, value_enum)]
+    noise_kind: Option<NoiseArg>,
     /// Fixes splits, noise, weights and batches [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -197,6 +219,9 @@ impl Args {
         }
         if config.noise != default.noise {
             words.extend(["--noise".into(), config.noise.to_string().into()]);
+        }
+        if config.noise_kind != default.noise_kind {
+            words.extend(["--noise-kind".into(), config.noise_kind.to_string().into()]);
         }
         shell(&words)
     }

@@ -3,6 +3,7 @@
 use super::{Compared, figures, results, tables};
 use anyhow::Result;
 use keener_burn::compare::{self, Board, Candidate, HeadChoice, Scenario, Task, Unit};
+use keener_data::noise::NoiseKind;
 use keener_report::html::{Block, CalloutKind, Page, Section};
 
 /// The whole page.
@@ -54,10 +55,14 @@ fn about(compared: &Compared<'_>, scenario: Scenario) -> String {
             config.labels_per_class
         ),
         Scenario::NoisyLabels => format!(
-            "{:.0} % of the training labels and of the validation labels are wrong, drawn uniformly from the other classes. \
+            "{:.0} % of the training labels and of the validation labels are wrong, {}. \
              Test labels are true. The temperature is fitted on noisy labels too, so probabilities come out less sure than they \
              could be.",
-            100.0 * config.noise
+            100.0 * config.noise,
+            match config.noise_kind {
+                NoiseKind::Uniform => "drawn uniformly from the other classes",
+                NoiseKind::ClassDependent => "each that of the next class",
+            }
         ),
         Scenario::UnseenClasses => {
             "Training on half of the classes; every test row of the other half is a query among the \

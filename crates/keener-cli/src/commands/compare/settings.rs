@@ -47,6 +47,7 @@ const KEYS: &[Key] = &[
     Key::new("compare.weight_decay", "decoupled, as AdamW's"),
     Key::new("compare.labels_per_class", "labelled rows a class under few-labels"),
     Key::new("compare.noise", "share of wrong labels under noisy-labels"),
+    Key::new("compare.noise_kind", "uniform, or class-dependent: labels of the next class"),
     Key::new("compare.most_tested", "most rows of a test part"),
 ];
 
@@ -146,6 +147,7 @@ impl Args {
         set(&mut config.labels_per_class, self.labels_per_class);
         config.seed = self.seed.unwrap_or(config.seed);
         config.noise = self.noise.unwrap_or(config.noise);
+        config.noise_kind = self.noise_kind.map_or(config.noise_kind, Into::into);
     }
 
     fn check_task(&self, config: &CompareConfig) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::paths::shell;
 use anyhow::Result;
 use keener_burn::compare::{Rows, class_means, raw_scale};
 use keener_burn::{HeadConfig, Labelled, Training};
+use keener_data::noise::LabelNoise;
 use keener_data::{Samples, Standardizer, split};
 use keener_run::Folder;
 use metrics::{Metrics, Validation};
@@ -90,6 +91,9 @@ pub(crate) struct Args {
     /// Steps from one validation and checkpoint to the next [default: a twentieth]
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
+    /// Wrong labels in the training rows, as uniform:SHARE or class-dependent:SHARE, to see how an objective bears them
+    #[arg(long, value_name = "KIND:SHARE")]
+    label_noise: Option<LabelNoise>,
     /// Leave the features as they are
     #[arg(long)]
     no_standardize: bool,
@@ -102,7 +106,7 @@ pub(crate) struct Args {
     /// Go on with the interrupted run in `--out`, as its `config.toml` says
     #[arg(long, requires = "out", conflicts_with_all = [
         "data", "labels", "label_column", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
-        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "no_standardize", "seed",
+        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "label_noise", "no_standardize", "seed",
     ])]
     resume: bool,
     #[command(flatten)]
@@ -141,7 +145,11 @@ fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
         let labels = part.iter().map(|row| data.labels()[*row]).collect();
         Ok(Rows { features, labels, classes: data.num_classes() })
     };
-    Ok((rows(&halves[0])?, rows(&halves[1])?, standardizer))
+    let (mut train, validation) = (rows(&halves[0])?, rows(&halves[1])?);
+    if let Some(noise) = &config.label_noise {
+        train.labels = noise.apply(&train.labels, train.classes, config.train.seed)?.labels;
+    }
+    Ok((train, validation, standardizer))
 }
 
 /// The read-out of the head as it is now, with a temperature fitted on validation rows.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use keener::metrics::neighbours::ClassMeans;
 use keener_burn::compare::Rows;
 use keener_burn::{Head, TrainConfig};
+use keener_data::noise::LabelNoise;
 use keener_data::{RowSource, Standardizer};
 use keener_run::{Identity, Manifest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -29,6 +30,9 @@ pub(crate) struct RunConfig {
     pub(crate) validation: f64,
     /// Whether features are standardised.
     pub(crate) standardize: bool,
+    /// Wrong labels put into the training rows; validation rows keep theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) label_noise: Option<LabelNoise>,
     /// Steps between two validations.
     pub(crate) validate_every: usize,
     /// Where the rows came from.

@@ -22,6 +22,7 @@ const EMBEDDING: usize = 64;
 pub(crate) const KEYS: &[Key] = &[
     Key::new("version", "of the command that wrote this"),
     Key::new("validation", "share of the rows that validate"),
+    Key::optional("label_noise", "wrong labels in the training rows: kind and share", "\"uniform:0.4\""),
     Key::new("standardize", "features to mean 0 and variance 1, by the training rows"),
     Key::new("validate_every", "steps from one validation and checkpoint to the next"),
     Key::optional(
@@ -41,7 +42,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("train.weight_decay", "decoupled, as AdamW's"),
     Key::new("train.batch_size", "rows a step"),
     Key::new("train.steps", "the budget"),
-    Key::new("train.warmup", "steps of linear warm-up before the cosine decay to zero"),
+    Key::new("train.warmup", "steps of linear warm-up before the schedule"),
+    Key::new("train.schedule.kind", "cosine (to zero), constant or step"),
+    Key::optional("train.schedule.at", "step: parts of the budget at which the rate falls", "[0.5, 0.75]"),
+    Key::optional("train.schedule.factor", "step: what it is multiplied by there", "0.1"),
+    Key::optional("train.clip_norm", "longer gradients are shortened to this length", "10.0"),
     Key::new("train.seed", "fixes split, weights and batches"),
     Key::new("train.head.kind", "linear, cosine (class weights) or projection (embeddings alone)"),
     Key::optional("train.head.hidden", "width of a hidden layer with ReLU", "128"),
@@ -53,9 +58,18 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("train.optimizer.beta_2", "adamw: decay of the mean squared gradient", "0.999"),
     Key::optional("train.optimizer.epsilon", "adamw: added to the root of the mean squared gradient", "1e-8"),
     Key::optional("train.optimizer.momentum", "sgd", "0.9"),
+    Key::optional("train.optimizer.nesterov", "sgd: whether the step looks ahead", "true"),
     Key::new("train.attack.epsilon", "largest change of a feature, for objectives that read an attacked version"),
     Key::new("train.attack.steps", "of the attack; more than one start at random"),
     Key::new("train.attack.step_size", "length of a step, in parts of epsilon"),
+    Key::new("train.attack.norm", "linf (each feature apart) or l2 (each row)"),
+    Key::optional(
+        "train.attack.goal",
+        "cross_entropy, margin, margin_shift or kl; left out: as the objective is meant",
+        "\"kl\"",
+    ),
+    Key::optional("train.attack.clip_min", "least value of a feature", "0.0"),
+    Key::optional("train.attack.clip_max", "greatest value of a feature", "1.0"),
     Key::optional(
         "train.sampler.kind",
         "shuffle, classes_per_batch or pairs; left out: as the objective needs",
@@ -66,7 +80,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// Tables whose keys depend on their `kind`: a file gives them whole.
-const WHOLE: &[&str] = &["train.head", "train.optimizer", "train.sampler"];
+const WHOLE: &[&str] = &["train.head", "train.optimizer", "train.sampler", "train.schedule"];
 
 /// The configuration with comments, as it stands in a run folder.
 pub(crate) fn to_text(config: &RunConfig) -> Result<String> {
@@ -128,6 +142,7 @@ fn defaults(objective: &str, steps: usize) -> Result<RunConfig> {
         version: env!("CARGO_PKG_VERSION").into(),
         validation: 0.2,
         standardize: true,
+        label_noise: None,
         validate_every,
         data: DataRecord::default(),
         train: TrainConfig {
@@ -227,6 +242,7 @@ impl Args {
         train.seed = self.seed.unwrap_or(train.seed);
         config.validation = self.validation.unwrap_or(config.validation);
         config.standardize &= !self.no_standardize;
+        config.label_noise = self.label_noise.or(config.label_noise);
         Ok(())
     }
 }
@@ -242,7 +258,7 @@ impl RunConfig {
 mod tests {
     use super::*;
     use crate::config_file::undocumented;
-    use keener_burn::{OptimizerConfig, SamplerConfig};
+    use keener_burn::{OptimizerConfig, SamplerConfig, ScheduleConfig};
 
     #[test]
     fn every_key_of_the_file_says_what_it_is() {
@@ -253,7 +269,12 @@ mod tests {
             label_column: Some("a".into()),
             fingerprint: Some("0".into()),
         };
+        config.label_noise = Some("uniform:0.4".parse().unwrap());
         config.train.sampler = Some(SamplerConfig::ClassesPerBatch { classes: 2, per_class: 2 });
+        config.train.clip_norm = Some(1.0);
+        config.train.schedule = ScheduleConfig::Step { at: vec![0.5], factor: 0.1 };
+        config.train.attack.goal = Some(keener::attack::Goal::Kl);
+        (config.train.attack.clip_min, config.train.attack.clip_max) = (Some(0.0), Some(1.0));
         let heads = [HeadArg::Linear, HeadArg::Cosine, HeadArg::Projection].map(|kind| head(kind, 8, 4, true));
         for (head, optimizer) in
             heads.into_iter().zip([OptimizerConfig::adamw(), OptimizerConfig::sgd(), OptimizerConfig::sgd()])
