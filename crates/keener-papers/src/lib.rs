@@ -25,6 +25,7 @@
 
 mod adam;
 mod catalogue;
+mod digits;
 mod findings;
 mod markdown;
 mod output;

@@ -1,10 +1,14 @@
 //! The reproductions, one file or folder a paper.
 
+mod comp_sum;
 mod contrastive_behaviour;
+mod ldr;
 
 use crate::Reproduction;
 
 /// All of them, by number.
 pub(crate) const REPRODUCTIONS: &[Reproduction] = &[
+    comp_sum::REPRODUCTION,              // 6
     contrastive_behaviour::REPRODUCTION, // 12
+    ldr::REPRODUCTION,                   // 15
 ];
