@@ -2,7 +2,7 @@
 
     python peer.py CONTENDER CASE --inputs DIR --threads 2
 
-Loads DIR/queries.npy, candidates.npy (if any) and targets.npy, prints a `ready` line, then answers `step`, `write`
+Loads DIR/queries.npy, candidates.npy and second.npy (if any) and targets.npy, prints a `ready` line, then answers `step`, `write`
 (gradients to DIR/out-CONTENDER) and `quit`. Inputs are leaves with requires_grad, and gradients are reset to None.
 """
 
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 TEMPERATURE, SUPCON_TEMPERATURE, MARGIN, SCALE = 0.07, 0.1, 0.5, 64.0
+LAMBDA, ALPHA, LDR_MARGIN = 10.0, 2.0, 0.1
 
 
 def softmax_ce(x, w, y):
@@ -50,13 +51,53 @@ def supervised_contrastive(x, _, y):
     return row[count > 0].mean()
 
 
-PLAIN = {f.__name__: f for f in (softmax_ce, arcface, symmetric_info_nce, supervised_contrastive)}
+def comp_sum(x, w, y):
+    """tau = 1.7: the generalised cross-entropy with q = 0.7."""
+    ce = F.cross_entropy(x @ w.T, y, reduction="none")
+    return (torch.expm1((1 - 1.7) * ce) / (1 - 1.7)).mean()
+
+
+def smooth_adv_comp_sum(x, w, y, second):
+    """tau = 0.4, rho = 1, nu = 1, as the defaults are."""
+    s, attacked = x @ w.T, second @ w.T
+    clean = torch.expm1((1 - 0.4) * F.cross_entropy(s, y, reduction="none")) / (1 - 0.4)
+    moved = attacked - s
+    return (clean + (moved - moved.gather(1, y[:, None])).norm(dim=1)).mean()
+
+
+def margins(x, w, y):
+    """Softplus scores over their mean, relative to the target's, with the margin."""
+    f = F.softplus(x @ w.T)
+    f = f / f.mean(1, keepdim=True)
+    a = f - f.gather(1, y[:, None]) + LDR_MARGIN
+    return a.scatter(1, y[:, None], 0.0)
+
+
+def ldr_kl(x, w, y):
+    a = margins(x, w, y)
+    return (LAMBDA * (torch.logsumexp(a / LAMBDA, 1) - math.log(a.shape[1]))).mean()
+
+
+def aldr_kl(x, w, y):
+    """The first visit: every temperature starts at LAMBDA and takes one step, without gradient."""
+    a = margins(x, w, y)
+    log_k = math.log(a.shape[1])
+    with torch.no_grad():
+        log_p = F.log_softmax(a / LAMBDA, 1)
+        kl = (log_p.exp() * (log_p + log_k)).sum(1)
+        temperature = LAMBDA - LAMBDA * kl / (ALPHA * log_k)
+        penalty = ALPHA * log_k / (2 * LAMBDA) * (temperature - LAMBDA) ** 2
+    return (temperature * (torch.logsumexp(a / temperature[:, None], 1) - log_k) - penalty).mean()
+
+
+PLAIN = {f.__name__: f for f in (softmax_ce, arcface, symmetric_info_nce, supervised_contrastive, comp_sum,
+                                 smooth_adv_comp_sum, ldr_kl, aldr_kl)}
 
 
 class Autograd:
     """Forward and backward of one loss over leaf tensors."""
 
-    def __init__(self, contender, case, x, w, y):
+    def __init__(self, contender, case, x, w, y, second=None):
         self.transposed = contender == "pml" and case == "arcface"
         if self.transposed:
             w = w.T.contiguous()
@@ -66,7 +107,9 @@ class Autograd:
         else:
             plain = PLAIN[case]
             plain = torch.compile(plain, dynamic=False) if contender == "compiled" else plain
-            self.loss = lambda: plain(x, w, y)
+            versions = [] if second is None else [second]
+            self.leaves += [version.requires_grad_() for version in versions]
+            self.loss = lambda: plain(x, w, y, *versions)
 
     def pml(self, case):
         from pytorch_metric_learning import losses
@@ -101,17 +144,19 @@ class Autograd:
 
 
 class Products:
-    """The three bare matrix products that any exact implementation with the scores stored has to do."""
+    """The three bare matrix products, of each version of the queries, that any exact implementation with the scores stored
+    has to do."""
 
-    def __init__(self, x, w):
-        self.x, self.w = x, x if w is None else w
-        self.g = torch.full((len(self.x), len(self.w)), 1e-3)
-        self.out = [torch.empty_like(t) for t in (self.g, self.x, self.w)]
+    def __init__(self, x, w, second=None):
+        self.versions, self.w = [x] if second is None else [x, second], x if w is None else w
+        self.g = torch.full((len(x), len(self.w)), 1e-3)
+        self.out = [torch.empty_like(t) for t in (self.g, x, self.w)]
 
     def step(self):
-        torch.mm(self.x, self.w.T, out=self.out[0])
-        torch.mm(self.g, self.w, out=self.out[1])
-        torch.mm(self.g.T, self.x, out=self.out[2])
+        for x in self.versions:
+            torch.mm(x, self.w.T, out=self.out[0])
+            torch.mm(self.g, self.w, out=self.out[1])
+            torch.mm(self.g.T, x, out=self.out[2])
         return 0.0
 
     def buffers(self):
@@ -130,15 +175,15 @@ def say(**fields):
     print(json.dumps(fields), flush=True)
 
 
-def make(contender, case, x, w, y):
-    return Products(x, w) if contender == "products" else Autograd(contender, case, x, w, y)
+def make(contender, case, x, w, y, second):
+    return Products(x, w, second) if contender == "products" else Autograd(contender, case, x, w, y, second)
 
 
-def warm_up_small(contender, case, with_candidates):
+def warm_up_small(contender, case, with_candidates, with_second):
     """Threads, code pages and tables of the libraries come up before memory is counted."""
     x, y = torch.randn(8, 16), torch.arange(8) // 2
-    job = make(contender, case, x, torch.randn(8, 16) if with_candidates else None, y)
-    job.step()
+    other = lambda wanted: torch.randn(8, 16) if wanted else None
+    make(contender, case, x, other(with_candidates), y, other(with_second)).step()
 
 
 def main():
@@ -151,12 +196,12 @@ def main():
     torch.set_num_threads(a.threads)
     load = lambda name: torch.from_numpy(np.load(a.inputs / name))
     x, y = load("queries.npy"), load("targets.npy")
-    w = load("candidates.npy") if (a.inputs / "candidates.npy").exists() else None
+    w, second = (load(name) if (a.inputs / name).exists() else None for name in ("candidates.npy", "second.npy"))
 
     if a.contender != "compiled":
-        warm_up_small(a.contender, a.case, w is not None)
-    job = make(a.contender, a.case, x, w, y)
-    del w
+        warm_up_small(a.contender, a.case, w is not None, second is not None)
+    job = make(a.contender, a.case, x, w, y, second)
+    del w, second
     if a.contender == "compiled":  # a graph holds for one shape, so it is compiled on the real inputs
         say(compiling=True, **memory())
         try:
@@ -183,7 +228,7 @@ def main():
         elif command == "write":
             out = a.inputs / f"out-{a.contender}"
             out.mkdir(exist_ok=True)
-            for name, g in zip(("grad_queries", "grad_candidates"), job.gradients()):
+            for name, g in zip(("grad_queries", "grad_candidates", "grad_second"), job.gradients()):
                 np.save(out / f"{name}.npy", g)
             say(written=True)
         elif command == "quit":

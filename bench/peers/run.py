@@ -39,7 +39,12 @@ CASES = {
     "arcface-16k": ("arcface", "arcface", (512, 256, 16384), ["eager", "pml", "compiled"]),
     "symmetric-infonce-4k": ("symmetric_info_nce", "symmetric_info_nce", (4096, 256, 4096), PLAIN),
     "supcon-2k": ("supervised_contrastive", "supervised_contrastive", (2048, 128, 2048), ["eager", "pml", "compiled"]),
+    "comp-sum-16k": ("comp_sum", "comp_sum", (512, 256, 16384), PLAIN),
+    "smooth-adv-comp-sum-4k": ("smooth_adv_comp_sum", "smooth_adv_comp_sum", (512, 256, 4096), PLAIN),
+    "ldr-16k": ("ldr_kl", "ldr_kl", (512, 256, 16384), PLAIN),
+    "aldr-16k": ("aldr_kl", "aldr_kl", (512, 256, 16384), PLAIN),
 }
+TWO_VERSIONS = ["smooth_adv_comp_sum"]  # cases that also read an attacked version of the queries
 SCHEDULES = ["auto", "recompute"]
 NAMES = {"eager": "PyTorch eager", "compiled": "torch.compile", "pml": "pytorch-metric-learning",
          "products": "three bare products (PyTorch)", "auto": "keener auto", "recompute": "keener recompute"}
@@ -138,6 +143,8 @@ def make_inputs(case, folder, seed):
     else:
         targets = rng.integers(0, n, b)
         arrays = {"queries": normal(b, d), "candidates": normal(n, d) / np.float32(np.sqrt(d))}
+    if kind in TWO_VERSIONS:
+        arrays["second"] = arrays["queries"] + np.float32(0.1) * normal(b, d)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     np.save(folder / "targets.npy", targets.astype(np.int64))
@@ -164,7 +171,7 @@ def written(contender, folder, arrays):
 def disagreement(contender, grads, reference, wanted):
     """The relative errors of loss and gradients against eager PyTorch; Failed when one is beyond its tolerance."""
     errors = {"loss": abs(contender.last["loss"] - reference.last["loss"]) / abs(reference.last["loss"])}
-    for name, got, want in zip(("grad_queries", "grad_candidates"), grads, wanted):
+    for name, got, want in zip(("grad_queries", "grad_candidates", "grad_second"), grads, wanted):
         if got.shape != want.shape:
             raise Failed(f"{name} has shape {got.shape}, expected {want.shape}")
         errors[name] = float(np.abs(got - want).max() / np.abs(want).max())

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use keener::engine::{Batch, Sparse, View};
 use keener::objective::Reads;
 use keener::real::Real;
+use keener::state::SampleStore;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +42,8 @@ pub(super) struct Inputs<T> {
     pub(super) second: Option<Matrix<T>>,
     pub(super) targets: Option<Vec<u32>>,
     pub(super) positives: Option<Sparse>,
+    /// Every row is its own sample, seen for the first time.
+    samples: (Vec<u32>, SampleStore<T>),
     /// Class centres that the queries scatter around, kept only so that their memory is not free.
     centres: Option<Matrix<T>>,
 }
@@ -90,6 +93,7 @@ impl<T: Real> Inputs<T> {
             second: None,
             targets: None,
             positives: None,
+            samples: first_visit(batch),
             centres: None,
         };
         match reads {
@@ -172,7 +176,8 @@ impl<T: Real> Inputs<T> {
                 return Err(Failure::wrong(message).hint(format!("{option} {found}, or leave it out")).into());
             }
         }
-        let mut inputs = Self { sizes, queries, candidates, second, targets, positives: None, centres: None };
+        let samples = first_visit(sizes.batch);
+        let mut inputs = Self { sizes, queries, candidates, second, targets, positives: None, samples, centres: None };
         if reads == Reads::MultiLabel {
             inputs.positives = inputs.targets.take().map(|t| Sparse::one_per_row(t.into_iter().map(Some)));
         }
@@ -194,7 +199,7 @@ impl<T: Real> Inputs<T> {
         if let Some(positives) = &self.positives {
             batch = batch.with_positives(std::borrow::Cow::Borrowed(positives));
         }
-        Ok(batch)
+        Ok(batch.with_samples(self.samples.0.as_slice(), &self.samples.1))
     }
 
     /// The matrices, each of which has a gradient.
@@ -209,6 +214,11 @@ impl<T: Real> Inputs<T> {
             self.targets.as_ref().map_or(0, Vec::len) + self.positives.as_ref().map_or(0, |p| p.len() + p.rows());
         numbers * size_of::<T>() + indices * size_of::<u32>()
     }
+}
+
+/// Ids of rows, and an empty store of what is known of them.
+fn first_visit<T: Real>(rows: usize) -> (Vec<u32>, SampleStore<T>) {
+    ((0..rows as u32).collect(), SampleStore::new())
 }
 
 fn open(path: &Path) -> Result<npyz::NpyFile<BufReader<File>>> {
