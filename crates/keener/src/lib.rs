@@ -39,6 +39,7 @@ pub mod objective;
 pub mod pairs;
 pub mod products;
 pub mod real;
+pub mod segments;
 pub mod simd;
 pub mod spherical;
 pub mod state;

@@ -198,6 +198,18 @@ kernel! {
     affine_add(out: &mut [T], x: &[T], keep: &[T], scale: T, shift: T, weight: T)
 }
 kernel! {
+    /// `p_j = σ(z_j)` and `q_j = σ(−z_j)`, both exact to rounding down to the smallest normal number, 0 below.
+    sigmoid_pair(p: &mut [T], q: &mut [T], z: &[T])
+}
+kernel! {
+    /// As [`sigmoid_pair`], and `s_j = ln(1 + exp(z_j))`.
+    logistic(p: &mut [T], q: &mut [T], s: &mut [T], z: &[T])
+}
+kernel! {
+    /// `a_j = σ(u_j)`, `c_j = σ(−u_j)` and `slope_j = scale · a_j · c_j` with `u_j = scale · (p_j − ½)`.
+    amplify(a: &mut [T], c: &mut [T], slope: &mut [T], p: &[T], scale: T)
+}
+kernel! {
     /// `keep_j = 1` where `(classes_j == class) == same`, else 0.
     keep_class(keep: &mut [T], classes: &[u32], class: u32, same: bool)
 }
@@ -442,6 +454,45 @@ mod body {
         let value = u.vmax(T::zero()) + e.vln1p_unit::<FMA>();
         let near = T::one() / (T::one() + e);
         (value, if u > T::zero() { near } else { e * near })
+    }
+
+    /// `(σ(u), σ(−u))`.
+    #[inline(always)]
+    fn sigmoids<T: Real, const FMA: bool>(u: T) -> (T, T) {
+        let magnitude = if u > T::zero() { u } else { -u };
+        let e = (-magnitude).vexp::<FMA>();
+        let near = T::one() / (T::one() + e);
+        let far = e * near;
+        if u > T::zero() { (near, far) } else { (far, near) }
+    }
+
+    #[inline(always)]
+    pub(super) fn sigmoid_pair<T: Real, const FMA: bool>(p: &mut [T], q: &mut [T], z: &[T]) {
+        for ((p, q), z) in p.iter_mut().zip(q).zip(z) {
+            (*p, *q) = sigmoids::<T, FMA>(*z);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn logistic<T: Real, const FMA: bool>(p: &mut [T], q: &mut [T], s: &mut [T], z: &[T]) {
+        for (((p, q), s), z) in p.iter_mut().zip(q).zip(s).zip(z) {
+            let z = *z;
+            let magnitude = if z > T::zero() { z } else { -z };
+            let e = (-magnitude).vexp::<FMA>();
+            let near = T::one() / (T::one() + e);
+            let far = e * near;
+            (*p, *q) = if z > T::zero() { (near, far) } else { (far, near) };
+            *s = z.vmax(T::zero()) + e.vln1p_unit::<FMA>();
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn amplify<T: Real, const FMA: bool>(a: &mut [T], c: &mut [T], slope: &mut [T], p: &[T], scale: T) {
+        let half = T::one() / (T::one() + T::one());
+        for (((a, c), slope), p) in a.iter_mut().zip(c).zip(slope).zip(p) {
+            let (value, complement) = sigmoids::<T, FMA>(scale * (*p - half));
+            (*a, *c, *slope) = (value, complement, scale * value * complement);
+        }
     }
 
     #[inline(always)]

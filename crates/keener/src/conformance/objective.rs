@@ -19,6 +19,7 @@
 //! | `soft_targets` | `[B, N]` | weights of the columns |
 //! | `class_weights`, `pos_weight` | `[N]` | weight of each class |
 //! | `query_ids`, `candidate_ids` | `[B]`, `[N]` | identities |
+//! | `bag`, `bag_responses` | `[B]`, `[M, N]` | bag of each row, response of each bag |
 //!
 //! Outputs are `loss`, `row_loss` and `per_sample` (the values), `grad_X` for each tensor X given, `grad_P` for each learned
 //! parameter P, and what the objective reports (scale, margin, counts …) under its name. An objective whose temperature
@@ -51,6 +52,8 @@ enum Role {
     ClassWeights,
     QueryIds,
     CandidateIds,
+    Bags,
+    BagResponses,
 }
 
 const ROLES: &[(&str, Role)] = &[
@@ -77,6 +80,8 @@ const ROLES: &[(&str, Role)] = &[
     ("pos_weight", Role::ClassWeights),
     ("query_ids", Role::QueryIds),
     ("candidate_ids", Role::CandidateIds),
+    ("bag", Role::Bags),
+    ("bag_responses", Role::BagResponses),
 ];
 
 /// The inputs of a case by what they are.
@@ -139,6 +144,8 @@ impl<'c> Inputs<'c> {
             class_weights: vector(Role::ClassWeights),
             query_ids: ids(Role::QueryIds)?.map(Into::into),
             candidate_ids: ids(Role::CandidateIds)?.map(Into::into),
+            bags: ids(Role::Bags)?.map(Into::into),
+            bag_responses: self.view(Role::BagResponses)?,
             ..Batch::default()
         };
         if let Some(both) = stacked {

@@ -84,6 +84,10 @@ pub struct Batch<'a, T: Clone> {
     pub candidate_ids: Option<Cow<'a, [u32]>>,
     /// Weight of each class (column), `[N]`.
     pub class_weights: Option<&'a [T]>,
+    /// Bag of each row, `0..M`, where responses are known by bag only.
+    pub bags: Option<Cow<'a, [u32]>>,
+    /// Response of each bag `[M, N]`.
+    pub bag_responses: Option<View<'a, T>>,
     /// Identity of each row as a sample, for state that outlives the batch.
     pub sample_ids: Option<Cow<'a, [u32]>>,
     /// That state.
@@ -108,6 +112,8 @@ impl<'a, T: Real> Default for Batch<'a, T> {
             query_ids: None,
             candidate_ids: None,
             class_weights: None,
+            bags: None,
+            bag_responses: None,
             sample_ids: None,
             samples: None,
             parameters: Cow::Borrowed(&[]),
@@ -193,6 +199,13 @@ impl<'a, T: Real> Batch<'a, T> {
     /// Adds a weight for each class.
     pub fn with_class_weights(mut self, weights: &'a [T]) -> Self {
         self.class_weights = Some(weights);
+        self
+    }
+
+    /// Adds the bag of each row `[B]`, and the response of each bag `[M, N]`: one number a column.
+    pub fn with_bags(mut self, bags: impl Into<Cow<'a, [u32]>>, responses: View<'a, T>) -> Self {
+        self.bags = Some(bags.into());
+        self.bag_responses = Some(responses);
         self
     }
 
@@ -301,6 +314,8 @@ impl<'a, T: Real> Batch<'a, T> {
             query_ids: part(&self.query_ids, &rows),
             candidate_ids: self.candidate_ids.as_deref().map(Cow::Borrowed),
             class_weights: self.class_weights,
+            bags: part(&self.bags, &rows),
+            bag_responses: self.bag_responses,
             sample_ids: part(&self.sample_ids, &rows),
             samples: self.samples,
             parameters: Cow::Borrowed(&self.parameters),
@@ -312,6 +327,15 @@ impl<'a, T: Real> Batch<'a, T> {
     /// # Errors
     /// [`Error::Shape`], [`Error::Label`], [`Error::NonFinite`].
     pub fn check(&self, finite: bool) -> Result<()> {
+        self.check_labelled(finite, self.classes())
+    }
+
+    /// As [`Batch::check`], for targets that name one of `classes` classes: see
+    /// [`Objective::label_count`](crate::engine::Objective::label_count).
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Label`], [`Error::NonFinite`].
+    pub fn check_labelled(&self, finite: bool, classes: usize) -> Result<()> {
         let rows = self.rows();
         if self.given.is_none() && self.queries.is_none() {
             return Err(Error::MissingInput {
@@ -343,9 +367,9 @@ impl<'a, T: Real> Batch<'a, T> {
             length("targets", targets.len(), rows)?;
             // Without candidates or scores the labels are names, not columns.
             if (self.given.is_some() || self.candidates.is_some())
-                && let Some(row) = targets.iter().position(|t| *t != NONE && *t as usize >= columns)
+                && let Some(row) = targets.iter().position(|t| *t != NONE && *t as usize >= classes)
             {
-                return Err(Error::Label { label: i64::from(targets[row]), row, classes: columns });
+                return Err(Error::Label { label: i64::from(targets[row]), row, classes });
             }
         }
         if let Some(positives) = &self.positives {
@@ -370,6 +394,9 @@ impl<'a, T: Real> Batch<'a, T> {
         if let Some(ids) = &self.query_ids {
             length("query ids", ids.len(), rows)?;
         }
+        if let Some(bags) = &self.bags {
+            length("bags", bags.len(), rows)?;
+        }
         if let Some(ids) = &self.sample_ids {
             length("sample ids", ids.len(), rows)?;
         }
@@ -390,6 +417,7 @@ impl<'a, T: Real> Batch<'a, T> {
                 ("second queries", self.second),
                 ("scores", self.given),
                 ("second scores", self.second_given),
+                ("responses of bags", self.bag_responses),
                 ("bias", self.bias.map(|data| View { data, rows: 1, cols: data.len() })),
                 ("class weights", self.class_weights.map(|data| View { data, rows: 1, cols: data.len() })),
             ];

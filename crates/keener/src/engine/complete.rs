@@ -110,7 +110,7 @@ pub(crate) fn accumulate<T: Real>(
 }
 
 /// Folds ∂loss/∂(q·k) of a block of complete rows into the gradients of what the matrix is made of.
-fn fold<T: Real>(matrix: &Bound<'_, T>, block: Range<usize>, h: &[T], into: &mut Buffers<T>) {
+pub(crate) fn fold<T: Real>(matrix: &Bound<'_, T>, block: Range<usize>, h: &[T], into: &mut Buffers<T>) {
     let cols = matrix.cols;
     let (q, k) = match &matrix.source {
         Source::Given(_) => {

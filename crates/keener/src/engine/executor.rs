@@ -86,7 +86,7 @@ fn prepare<'a, T: Real>(
     batch: &Batch<'a, T>,
     options: &Options,
 ) -> Result<Prepared<'a, T>> {
-    batch.check(options.check_finite)?;
+    batch.check_labelled(options.check_finite, objective.label_count(batch.classes()))?;
     let specs = objective.matrices();
     let expected = objective.parameters().len();
     if !batch.parameters.is_empty() && batch.parameters.len() != expected {

@@ -5,6 +5,7 @@
 
 mod batch;
 mod complete;
+mod entries;
 mod executor;
 mod gradient;
 mod masks;

@@ -183,6 +183,11 @@ pub trait Objective<T: Real>: std::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// How many classes targets may name, given the number of columns: as many, unless one column tells two classes apart.
+    fn label_count(&self, columns: usize) -> usize {
+        columns
+    }
+
     /// What the sum of the values is divided by to give the loss: the number of rows, unless the objective says
     /// otherwise. Depends on supervision only, never on scores.
     ///

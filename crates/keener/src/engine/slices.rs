@@ -1,6 +1,7 @@
 //! The engine over slices: answers a plan's sweeps, and turns its terms into gradients.
 
 use super::complete;
+use super::entries;
 use super::executor::Frozen;
 use super::gradient::{accumulate, accumulate_sparse, is_sparse, matrices_of};
 use super::masks::kept;
@@ -134,7 +135,12 @@ impl<'a, T: Real> Engine<'a, T> {
                 }
             }
         }
-        let apart = |term: &&Term<T>| matches!(term.statistic.reduce, Reduce::KthLargest(_) | Reduce::Rule(_));
+        for term in terms.iter().filter(|t| matches!(t.statistic.reduce, Reduce::Entries)) {
+            entries::accumulate(&self.matrices, term, buffers);
+        }
+        let apart = |term: &&Term<T>| {
+            matches!(term.statistic.reduce, Reduce::KthLargest(_) | Reduce::Entries | Reduce::Rule(_))
+        };
         let terms: Vec<&Term<T>> = terms.iter().filter(|t| !apart(t)).collect();
         let sets: Vec<Vec<usize>> =
             terms.iter().map(|t| matrices_of(&t.statistic.argument, &t.statistic.reduce)).collect();
@@ -175,6 +181,9 @@ impl<T: Real> Sweep<T> for Engine<'_, T> {
         for (k, statistic) in wanted.iter().enumerate() {
             if let Reduce::KthLargest(ks) = &statistic.reduce {
                 results[k] = Some(self.kth_largest(statistic, &ks.clone()));
+            }
+            if let Reduce::Entries = &statistic.reduce {
+                results[k] = Some(entries::values(&self.matrices, statistic));
             }
             if let Reduce::Rule(rule) = &statistic.reduce {
                 results[k] = Some(complete::values(&self.matrices, statistic, rule.as_ref()));

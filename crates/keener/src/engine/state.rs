@@ -55,7 +55,9 @@ impl<T: Real> State<T> {
             Reduce::TopK(k) => {
                 Self::Top { k: *k, values: vec![T::neg_infinity(); lines * k], columns: vec![u32::MAX; lines * k] }
             }
-            Reduce::Gather(_) | Reduce::KthLargest(_) | Reduce::Rule(_) => Self::Gather { found: Vec::new() },
+            Reduce::Gather(_) | Reduce::KthLargest(_) | Reduce::Entries | Reduce::Rule(_) => {
+                Self::Gather { found: Vec::new() }
+            }
         }
     }
 
@@ -222,6 +224,7 @@ pub(crate) fn empty<T: Real>(statistic: &Statistic<T>, rows: usize, cols: usize)
         }
         Reduce::KthLargest(_) => Stat { values: vec![T::neg_infinity(); lines], ..Stat::default() },
         Reduce::Gather(at) => Stat { values: zeros(at.len()), ..Stat::default() },
+        Reduce::Entries => Stat { values: zeros(rows * cols), ..Stat::default() },
         Reduce::Rule(_) => Stat { values: zeros(lines), slope: zeros(lines), ..Stat::default() },
     }
 }

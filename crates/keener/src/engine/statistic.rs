@@ -219,6 +219,9 @@ pub enum Reduce<T> {
     KthLargest(Arc<[u32]>),
     /// The entries at listed columns, in the order of the list. Rows only; the set is not consulted.
     Gather(Arc<Sparse>),
+    /// Every entry, row-major: `B · N` numbers, for host steps that look at all of them over few columns. Rows only; the set is
+    /// not consulted.
+    Entries,
     /// What a rule makes of the complete row, with its tally in `slope`. Rows only; the set is not consulted.
     Rule(Arc<dyn RowRule<T>>),
 }
@@ -294,6 +297,11 @@ impl<T: num_traits::Float> Statistic<T> {
     /// The entries at listed columns of each row.
     pub fn gather(argument: Argument<T>, at: Arc<Sparse>) -> Self {
         Self::rows(argument, Set::all(), Reduce::Gather(at))
+    }
+
+    /// Every entry, row by row.
+    pub fn entries(argument: Argument<T>) -> Self {
+        Self::rows(argument, Set::all(), Reduce::Entries)
     }
 
     /// What `rule` makes of each complete row.
@@ -407,7 +415,7 @@ impl Sparse {
 /// The result of a statistic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stat<T> {
-    /// One a line; `k` a row for top-k (row-major); one an entry for gather.
+    /// One a line; `k` a row for top-k (row-major); one an entry for gather and for all entries.
     pub values: Vec<T>,
     /// Expectation under the softmax, one a line, if asked for; the variance of moments.
     pub expectation: Vec<T>,

@@ -115,6 +115,17 @@ impl ConfusionMatrix {
         mean(&self.recall())
     }
 
+    /// Geometric mean of the recalls of the classes that occur among the labels: 0 as soon as one class is never found.
+    ///
+    /// Kubat and Matwin, *Addressing the Curse of Imbalanced Training Sets* (ICML 1997), for any number of classes.
+    pub fn geometric_mean(&self) -> f64 {
+        let known: Vec<f64> = self.recall().into_iter().flatten().collect();
+        match known.contains(&0.0) {
+            true => 0.0,
+            false => (known.iter().map(|r| r.ln()).sum::<f64>() / known.len() as f64).exp(),
+        }
+    }
+
     /// Mean F1 over the classes that occur among labels or predictions.
     pub fn macro_f1(&self) -> f64 {
         mean(&self.f1())

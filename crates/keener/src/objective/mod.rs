@@ -12,6 +12,8 @@ pub(crate) mod testing;
 
 mod adversarial_comp_sum;
 mod adversarial_cross_entropy;
+mod aggregate;
+mod any_loss;
 mod binary_cross_entropy;
 mod comp_sum;
 mod contrastive;
@@ -40,6 +42,11 @@ mod unpg;
 
 pub use adversarial_comp_sum::{MarginCompSum, SmoothAdvCompSum};
 pub use adversarial_cross_entropy::AdversarialCrossEntropy;
+pub use aggregate::Aggregate;
+pub use any_loss::{
+    AnyLoss, ConfusionLoss, ConfusionMetric, CustomMetric, MetricValue, MultiClass, OnMissingClass, ScoreKind,
+    SoftCounts, amplified,
+};
 pub use binary_cross_entropy::BinaryCrossEntropy;
 pub use comp_sum::{CompSum, Gce};
 pub use contrastive::{Contrastive, HardContrastive};

@@ -34,6 +34,10 @@ pub enum Reads {
     PairedViews,
     /// Scores of a clean and of an attacked version, with the class of each row.
     TwoScores,
+    /// Scores of two classes and which of the two each row is.
+    BinaryHead,
+    /// Scores, the bag of each row, and the response of each bag.
+    Bags,
 }
 
 impl Reads {
@@ -48,6 +52,12 @@ impl Reads {
             }
             Self::TwoScores => {
                 "scores of a clean and of an attacked version [B, N] (or both queries and class weights) and the class of each row"
+            }
+            Self::BinaryHead => {
+                "one score a row [B, 1] or one for each of two classes [B, 2] (or queries and class weights) and the class, 0 or 1, of each row"
+            }
+            Self::Bags => {
+                "scores [B, N] (or queries and class weights), the bag of each row and the response of each bag [M, N]; rows with classes alone are bags of one"
             }
         }
     }
@@ -188,6 +198,8 @@ pub fn registry() -> &'static [Entry] {
         super::ldr::ALDR,
         super::multiclass_hinge::CRAMMER_SINGER,
         super::multiclass_hinge::WESTON_WATKINS,
+        super::any_loss::ENTRY,
+        super::aggregate::ENTRY,
         super::margin_softmax::NORMALIZED,
         super::margin_softmax::COSFACE,
         super::margin_softmax::ARCFACE,

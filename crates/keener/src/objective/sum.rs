@@ -123,6 +123,10 @@ impl<T: Pick> Objective<T> for Sum {
         self.parts.iter().flat_map(|(_, o)| T::pick(o).parameters()).collect()
     }
 
+    fn label_count(&self, columns: usize) -> usize {
+        self.parts.iter().map(|(_, o)| T::pick(o).label_count(columns)).min().unwrap_or(columns)
+    }
+
     fn normalizer(&self, _: &Batch<'_, T>) -> Result<f64> {
         Ok(1.0)
     }

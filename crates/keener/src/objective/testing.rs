@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) second: Option<Vec<f64>>,
     pub(crate) targets: Option<Vec<u32>>,
     pub(crate) positives: Option<crate::engine::Sparse>,
+    pub(crate) bags: Option<Vec<u32>>,
+    pub(crate) responses: Option<Vec<f64>>,
     pub(crate) parameters: Vec<f64>,
 }
 
@@ -26,14 +28,31 @@ pub(crate) fn numbers(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
+/// Ids in the order of their first appearance.
+fn renumbered(ids: &[u32]) -> Vec<u32> {
+    let mut seen: Vec<u32> = Vec::new();
+    ids.iter()
+        .map(|id| {
+            let at = seen.iter().position(|s| s == id).unwrap_or(seen.len());
+            if at == seen.len() {
+                seen.push(*id);
+            }
+            at as u32
+        })
+        .collect()
+}
+
 impl Case {
     /// Random input of the kind that an objective reads: `rows` rows, `classes` classes.
     pub(crate) fn random(reads: Reads, rows: usize, classes: usize, d: usize, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let classes = if reads == Reads::BinaryHead { 2 } else { classes };
         let queries = numbers(&mut rng, rows * d);
         let labels: Vec<u32> = (0..rows).map(|_| rng.random_range(0..classes as u32)).collect();
         let candidates = match reads {
-            Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores => Some(numbers(&mut rng, classes * d)),
+            Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores | Reads::BinaryHead | Reads::Bags => {
+                Some(numbers(&mut rng, classes * d))
+            }
             Reads::PairedViews => Some(numbers(&mut rng, rows * d)),
             Reads::LabelledEmbeddings => None,
         };
@@ -48,10 +67,15 @@ impl Case {
             }))
         });
         let targets = match reads {
-            Reads::PairedViews | Reads::MultiLabel => None,
+            Reads::PairedViews | Reads::MultiLabel | Reads::Bags => None,
             _ => Some(labels),
         };
-        Self { d, queries, candidates, bias: None, second, targets, positives, parameters: Vec::new() }
+        // Bags of about three rows, none of them empty, in no order.
+        let bags = (reads == Reads::Bags).then(|| (0..rows).map(|r| (r * 7 % rows.div_ceil(3)) as u32).collect());
+        let bags = bags.map(|ids: Vec<u32>| renumbered(&ids));
+        let count = bags.as_ref().map(|b| b.iter().max().map_or(0, |m| *m as usize + 1));
+        let responses = count.map(|m| (0..m * classes).map(|_| rng.random_range(0.0..1.0)).collect());
+        Self { d, queries, candidates, bias: None, second, targets, positives, bags, responses, parameters: Vec::new() }
     }
 
     fn batch<'a, T: Real>(&self, t: &'a Tensors<T>) -> Batch<'a, T> {
@@ -63,6 +87,11 @@ impl Case {
         batch.targets = self.targets.clone().map(Into::into);
         batch.positives = self.positives.clone().map(std::borrow::Cow::Owned);
         batch.parameters = t.parameters.clone().into();
+        batch.bags = self.bags.clone().map(Into::into);
+        batch.bag_responses = t.responses.as_deref().map(|y| {
+            let bags = self.bags.iter().flatten().max().map_or(0, |m| *m as usize + 1);
+            View::new(y, bags, y.len() / bags).unwrap()
+        });
         let ids: Vec<u32> = (0..batch.rows() as u32).collect();
         batch.with_samples(ids, &t.samples)
     }
@@ -74,6 +103,7 @@ impl Case {
             candidates: self.candidates.as_ref().map(to),
             bias: self.bias.as_ref().map(to),
             second: self.second.as_ref().map(to),
+            responses: self.responses.as_ref().map(to),
             parameters: to(&self.parameters),
             samples: SampleStore::new(),
         }
@@ -90,6 +120,7 @@ pub(crate) struct Tensors<T> {
     candidates: Option<Vec<T>>,
     bias: Option<Vec<T>>,
     second: Option<Vec<T>>,
+    responses: Option<Vec<T>>,
     parameters: Vec<T>,
     samples: SampleStore<T>,
 }

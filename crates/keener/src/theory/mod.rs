@@ -1,6 +1,7 @@
-//! Bounds, thresholds and planners as functions.
+//! Bounds, risks, thresholds and planners as functions.
 
 pub mod comp_sum;
+pub mod aggregate;
 mod cosine_softmax;
 mod root;
 

@@ -1,5 +1,7 @@
 //! The operations that cases can name.
 
+mod aggregate;
+mod any_loss;
 mod clip;
 mod comp_sum;
 mod contrastive;
@@ -24,6 +26,17 @@ type Operation = fn(&Case) -> Result<Outputs>;
 const SPECIAL: &[(&str, Operation)] = &[
     ("add_class", prototypes::add_class),
     ("aldr_kl_loss", ldr::aldr_kl_loss),
+    ("aggregate_asymptotic_risk", aggregate::asymptotic_risk),
+    ("aggregate_loss", aggregate::loss),
+    ("aggregate_ridge_fit", aggregate::ridge_fit),
+    ("anyloss_accuracy", any_loss::metric),
+    ("anyloss_approx", any_loss::approximation),
+    ("anyloss_balanced_accuracy", any_loss::metric),
+    ("anyloss_fbeta", any_loss::metric),
+    ("anyloss_gmean", any_loss::metric),
+    ("anyloss_precision", any_loss::metric),
+    ("anyloss_recall", any_loss::metric),
+    ("anyloss_specificity", any_loss::metric),
     ("clip_loss", clip::clip_loss),
     ("comp_sum_conditional_risk", comp_sum::conditional_risk),
     ("comp_sum_gap_upper_bound", comp_sum::gap_upper_bound),
@@ -32,6 +45,8 @@ const SPECIAL: &[(&str, Operation)] = &[
     ("contrastive_loss", contrastive::contrastive_loss),
     ("gem_pool", matching::gem_pool),
     ("factored_train", spherical::factored_train),
+    ("dp_bag_responses", aggregate::private_responses),
+    ("dp_instance_bag_size", aggregate::private_bag_size),
     ("hard_contrastive_loss", contrastive::hard_contrastive_loss),
     ("hard_simple_contrastive_loss", contrastive::hard_simple_contrastive_loss),
     ("hardness_weights", hardness::hardness_weights),
