@@ -90,8 +90,35 @@ def aldr_kl(x, w, y):
     return (temperature * (torch.logsumexp(a / temperature[:, None], 1) - log_k) - penalty).mean()
 
 
+def any_loss_f1(x, w, y, amplify=33.0):
+    """F1 of soft counts (AnyLoss); the complements computed directly, as the gradient needs them."""
+    s = x @ w.T
+    u = amplify * (torch.sigmoid(s[:, 1] - s[:, 0]) - 0.5)
+    soft, positive = torch.sigmoid(u), y.to(x.dtype)
+    return 1 - 2 * (positive * soft).sum() / (positive.sum() + soft.sum())
+
+
+def aggregate(x, w, bags, loss, to_prediction, rho=0.1):
+    """(1 - rho) of the bags' mean predictions against their responses, rho of every prediction."""
+    bag, responses = bags
+    scores = x @ w.T
+    f = to_prediction(scores)
+    size = torch.bincount(bag, minlength=len(responses))[:, None]
+    mean = torch.zeros_like(responses).index_add(0, bag, f) / size
+    return (1 - rho) * (size * loss(mean, responses)).mean(1).sum() / len(x) + rho * loss(f, responses[bag]).mean()
+
+
+def aggregate_squared(x, w, bags):
+    return aggregate(x, w, bags, lambda u, v: (u - v) ** 2, lambda s: s)
+
+
+def aggregate_bce(x, w, bags):
+    return aggregate(x, w, bags, lambda p, v: F.binary_cross_entropy(p, v, reduction="none"), torch.sigmoid)
+
+
+BAGS = ("aggregate_squared", "aggregate_bce")
 PLAIN = {f.__name__: f for f in (softmax_ce, arcface, symmetric_info_nce, supervised_contrastive, comp_sum,
-                                 smooth_adv_comp_sum, ldr_kl, aldr_kl)}
+                                 smooth_adv_comp_sum, ldr_kl, aldr_kl, any_loss_f1, aggregate_squared, aggregate_bce)}
 
 
 class Autograd:
@@ -182,6 +209,7 @@ def make(contender, case, x, w, y, second):
 def warm_up_small(contender, case, with_candidates, with_second):
     """Threads, code pages and tables of the libraries come up before memory is counted."""
     x, y = torch.randn(8, 16), torch.arange(8) // 2
+    y = (y, torch.rand(4, 8)) if case in BAGS else y
     other = lambda wanted: torch.randn(8, 16) if wanted else None
     make(contender, case, x, other(with_candidates), y, other(with_second)).step()
 
@@ -196,6 +224,8 @@ def main():
     torch.set_num_threads(a.threads)
     load = lambda name: torch.from_numpy(np.load(a.inputs / name))
     x, y = load("queries.npy"), load("targets.npy")
+    if a.case in BAGS:
+        y = load("bags.npy"), load("responses.npy")
     w, second = (load(name) if (a.inputs / name).exists() else None for name in ("candidates.npy", "second.npy"))
 
     if a.contender != "compiled":

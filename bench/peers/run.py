@@ -38,6 +38,9 @@ CASES = {
     "softmax-ce-64k": ("softmax_cross_entropy", "softmax_ce", (256, 128, 65536), PLAIN),
     "arcface-16k": ("arcface", "arcface", (512, 256, 16384), ["eager", "pml", "compiled"]),
     "symmetric-infonce-4k": ("symmetric_info_nce", "symmetric_info_nce", (4096, 256, 4096), PLAIN),
+    "anyloss-256k": ("anyloss:metric=f1", "any_loss_f1", (262144, 32, 2), PLAIN),
+    "aggregate-squared-256k": ("aggregate:rho=0.1", "aggregate_squared", (262144, 32, 1), PLAIN),
+    "aggregate-bce-256k": ("aggregate:rho=0.1,kind=bce", "aggregate_bce", (262144, 32, 1), PLAIN),
     "supcon-2k": ("supervised_contrastive", "supervised_contrastive", (2048, 128, 2048), ["eager", "pml", "compiled"]),
     "comp-sum-16k": ("comp_sum", "comp_sum", (512, 256, 16384), PLAIN),
     "smooth-adv-comp-sum-4k": ("smooth_adv_comp_sum", "smooth_adv_comp_sum", (512, 256, 4096), PLAIN),
@@ -147,6 +150,9 @@ def make_inputs(case, folder, seed):
         arrays["second"] = arrays["queries"] + np.float32(0.1) * normal(b, d)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
+    if kind.startswith("aggregate"):  # bags of eight rows that lie anywhere
+        np.save(folder / "bags.npy", rng.permutation(np.arange(b) // 8))
+        np.save(folder / "responses.npy", rng.random((b // 8, n), dtype=np.float32))
     np.save(folder / "targets.npy", targets.astype(np.int64))
     return list(arrays)
 

@@ -97,6 +97,17 @@ fn tenth() -> f64 {
     0.1
 }
 
+/// Weights of classes, for objectives that take them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// All the same.
+    #[default]
+    None,
+    /// `n / (C n_c)`: classes weigh the same however many rows they have.
+    Balanced,
+}
+
 /// A training run. Budgets are steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -125,6 +136,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// How batches are drawn; by default as the objective needs.
     pub sampler: Option<SamplerConfig>,
+    /// Weights of classes by their rows (default none).
+    pub class_weights: ClassWeights,
     /// For objectives that read a second version of the queries.
     pub attack: AttackConfig,
 }
@@ -146,6 +159,7 @@ impl Default for TrainConfig {
             clip_norm: None,
             seed: 0,
             sampler: None,
+            class_weights: ClassWeights::None,
             attack: AttackConfig::default(),
         }
     }

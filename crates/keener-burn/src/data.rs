@@ -11,6 +11,15 @@ pub struct Labelled<'a> {
     pub(crate) labels: &'a [u32],
     pub(crate) classes: usize,
     identity: Option<u64>,
+    pub(crate) bags: Option<BagsOf<'a>>,
+}
+
+/// Bags of rows and their responses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BagsOf<'a> {
+    pub(crate) of_rows: &'a [u32],
+    pub(crate) responses: &'a [f32],
+    pub(crate) columns: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +38,8 @@ impl<'a> Labelled<'a> {
             let expected = format!("{} rows of {dim} features, at least one of each", labels.len());
             return Err(keener::Error::shape("features", &[features.len()], expected).into());
         }
-        let data = Self { features: Features::Dense { values: features, dim }, labels, classes, identity: None };
+        let data =
+            Self { features: Features::Dense { values: features, dim }, labels, classes, identity: None, bags: None };
         data.check_labels()?;
         if let Some(at) = features.iter().position(|f| !f.is_finite()) {
             let (value, row, column) = (features[at].to_string(), at / dim, at % dim);
@@ -51,7 +61,7 @@ impl<'a> Labelled<'a> {
             let expected = format!("{} rows of features, at least one of each", labels.len());
             return Err(keener::Error::shape("features", &[source.rows(), source.dim()], expected).into());
         }
-        let data = Self { features: Features::Source(source), labels, classes, identity: None };
+        let data = Self { features: Features::Source(source), labels, classes, identity: None, bags: None };
         data.check_labels()?;
         Ok(data)
     }
@@ -62,6 +72,52 @@ impl<'a> Labelled<'a> {
     pub fn identified(mut self, identity: u64) -> Self {
         self.identity = Some(identity);
         self
+    }
+
+    /// Adds the bag of each row, `0..M`, and the response of each bag `[M, classes]`: objectives over bags then read these
+    /// and not the classes.
+    ///
+    /// # Errors
+    /// Bags without rows or without a response, shapes that do not fit, responses that are not finite.
+    pub fn with_bags(mut self, of_rows: &'a [u32], responses: &'a [f32]) -> Result<Self> {
+        let (rows, columns) = (self.rows(), self.classes);
+        if of_rows.len() != rows {
+            return Err(keener::Error::shape("bags", &[of_rows.len()], format!("[{rows}], one a row")).into());
+        }
+        if columns == 0 || !responses.len().is_multiple_of(columns) {
+            let expected = format!("[M, {columns}], a number a bag and column");
+            return Err(keener::Error::shape("responses of bags", &[responses.len()], expected).into());
+        }
+        keener::segments::Bags::new(of_rows, responses.len() / columns)?;
+        if let Some(at) = responses.iter().position(|y| !y.is_finite()) {
+            let (value, row, column) = (responses[at].to_string(), at / columns, at % columns);
+            return Err(keener::Error::NonFinite { what: "responses of bags".into(), value, row, column }.into());
+        }
+        self.bags = Some(BagsOf { of_rows, responses, columns });
+        Ok(self)
+    }
+
+    /// Rows in memory without classes of their own: the bag of each, and the response of each bag `[M, columns]`.
+    ///
+    /// # Errors
+    /// As [`Labelled::new`] and [`Labelled::with_bags`].
+    pub fn bags(
+        features: &'a [f32],
+        dim: usize,
+        of_rows: &'a [u32],
+        responses: &'a [f32],
+        columns: usize,
+    ) -> Result<Self> {
+        // Shapes and values are checked as those of labelled rows.
+        let rows = Self::new(features, dim, of_rows, u32::MAX as usize)?;
+        Self { labels: &[], classes: columns, ..rows }.with_bags(of_rows, responses)
+    }
+
+    fn rows(&self) -> usize {
+        match self.features {
+            Features::Dense { values, dim } => values.len() / dim.max(1),
+            Features::Source(source) => source.rows(),
+        }
     }
 
     fn check_labels(&self) -> Result<()> {
@@ -113,6 +169,10 @@ impl<'a> Labelled<'a> {
         let mut hash = Fnv::default();
         hash.words([self.dim() as u32, self.classes as u32]);
         hash.words(self.labels.iter().copied());
+        if let Some(bags) = &self.bags {
+            hash.words(bags.of_rows.iter().copied());
+            hash.words(bags.responses.iter().map(|y| y.to_bits()));
+        }
         match self.features {
             Features::Dense { values, .. } => hash.words(values.iter().map(|v| v.to_bits())),
             Features::Source(source) => match source.sparse() {

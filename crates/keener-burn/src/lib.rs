@@ -50,7 +50,7 @@ mod tensors;
 mod train;
 
 pub use attack::{attack, attack_head};
-pub use config::{AttackConfig, ScheduleConfig, TrainConfig};
+pub use config::{AttackConfig, ClassWeights, ScheduleConfig, TrainConfig};
 pub use data::Labelled;
 pub use error::{Error, Result};
 pub use head::{Dense, Head, HeadConfig};

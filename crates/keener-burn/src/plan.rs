@@ -19,6 +19,8 @@ pub(crate) struct Wiring {
     pub(crate) positives: bool,
     /// An attacked copy is the second version of the queries.
     pub(crate) second: bool,
+    /// Responses belong to bags of rows, where the data have them.
+    pub(crate) bags: bool,
     /// Queries and candidates are divided by their length: the head is one of cosines and the objective takes inner
     /// products.
     pub(crate) normalize: bool,
@@ -61,7 +63,7 @@ pub fn fitting_head(spec: &str, hidden: Option<usize>) -> Result<HeadConfig> {
 }
 
 fn wants_classes(reads: Reads) -> bool {
-    matches!(reads, Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores)
+    matches!(reads, Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores | Reads::BinaryHead | Reads::Bags)
 }
 
 impl Wiring {
@@ -104,6 +106,8 @@ impl Wiring {
                 let classes = if two { config.batch_size / 2 } else { (config.batch_size / 8).min(16) }.max(2);
                 let per_class = if two { 2 } else { (config.batch_size / classes).max(2) };
                 SamplerConfig::ClassesPerBatch { classes, per_class }
+            } else if any(Reads::BinaryHead) {
+                SamplerConfig::Stratified
             } else {
                 SamplerConfig::Shuffle
             }
@@ -116,6 +120,7 @@ impl Wiring {
             pairs,
             positives: any(Reads::MultiLabel),
             second: any(Reads::TwoScores),
+            bags: any(Reads::Bags),
             normalize,
             sampler,
         })

@@ -18,6 +18,11 @@ pub enum SamplerConfig {
         /// Rows a class.
         per_class: usize,
     },
+    /// Every class in every batch, in proportion to its rows but with one row at least, each row once in a pass through its
+    /// class. For objectives that are a number of the whole batch.
+    Stratified,
+    /// Whole bags, about as many as fit the batch, every bag once an epoch. For objectives over bags.
+    Bags,
     /// Rows as in `shuffle`, each with another row of its class as partner (itself, if it is alone).
     Pairs,
 }
@@ -32,6 +37,7 @@ pub(crate) struct Drawn {
 /// Streams of the seed: one for each use, so that none disturbs another.
 const EPOCHS: u64 = 1 << 40;
 const STEPS: u64 = 2 << 40;
+const STRATA: u64 = 4 << 40;
 pub(crate) const ATTACKS: u64 = 3 << 40;
 
 /// Numbers for use `stream` at place `at`.
@@ -50,6 +56,10 @@ pub(crate) struct Sampler {
     by_class: Vec<Vec<u32>>,
     order: Vec<u32>,
     epoch: Option<usize>,
+    /// Rows of each class in a stratified batch.
+    quotas: Vec<usize>,
+    /// Rows of each bag.
+    bags: Vec<Vec<u32>>,
 }
 
 impl Sampler {
@@ -60,12 +70,40 @@ impl Sampler {
         }
         let order = (0..labels.len() as u32).collect();
         let batch = batch.min(labels.len());
-        Self { config, seed, batch, labels: labels.to_vec(), by_class, order, epoch: None }
+        let quotas = if config == SamplerConfig::Stratified { quotas(&by_class, batch) } else { Vec::new() };
+        Self { config, seed, batch, labels: labels.to_vec(), by_class, order, epoch: None, quotas, bags: Vec::new() }
+    }
+
+    /// Whole bags, from the bag of each row.
+    pub(crate) fn of_bags(of_rows: &[u32], batch: usize, seed: u64) -> Self {
+        let count = of_rows.iter().max().map_or(0, |m| *m as usize + 1);
+        let mut bags = vec![Vec::new(); count];
+        for (row, bag) in of_rows.iter().enumerate() {
+            bags[*bag as usize].push(row as u32);
+        }
+        let a_batch = (batch * count / of_rows.len().max(1)).clamp(1, count.max(1));
+        Self {
+            config: SamplerConfig::Bags,
+            seed,
+            batch: a_batch,
+            labels: vec![0; count],
+            by_class: Vec::new(),
+            order: (0..count as u32).collect(),
+            epoch: None,
+            quotas: Vec::new(),
+            bags,
+        }
     }
 
     pub(crate) fn draw(&mut self, step: usize) -> Drawn {
         match self.config {
             SamplerConfig::Shuffle => Drawn { rows: self.shuffled(step), partners: Vec::new() },
+            SamplerConfig::Stratified => Drawn { rows: self.stratified(step), partners: Vec::new() },
+            SamplerConfig::Bags => {
+                let bags = self.shuffled(step);
+                let rows = bags.iter().flat_map(|bag| self.bags[*bag as usize].iter().copied()).collect();
+                Drawn { rows, partners: Vec::new() }
+            }
             SamplerConfig::Pairs => {
                 let rows = self.shuffled(step);
                 let mut rng = random(self.seed, STEPS, step);
@@ -100,6 +138,23 @@ impl Sampler {
         }
     }
 
+    /// The next rows of every class: classes pass at their own pace, each pass in a new order.
+    fn stratified(&self, step: usize) -> Vec<u32> {
+        let mut rows = Vec::with_capacity(self.batch);
+        for (class, (members, quota)) in self.by_class.iter().zip(&self.quotas).enumerate() {
+            let (mut at, end) = (step * quota, (step + 1) * quota);
+            while at < end {
+                let (pass, place) = (at / members.len(), at % members.len());
+                let mut order = members.clone();
+                order.shuffle(&mut random(self.seed, STRATA + ((class as u64) << 20), pass));
+                let taken = (end - at).min(members.len() - place);
+                rows.extend_from_slice(&order[place..place + taken]);
+                at += taken;
+            }
+        }
+        rows
+    }
+
     fn shuffled(&mut self, step: usize) -> Vec<u32> {
         let an_epoch = (self.labels.len() / self.batch.max(1)).max(1);
         let (epoch, place) = (step / an_epoch, step % an_epoch);
@@ -112,6 +167,28 @@ impl Sampler {
         }
         self.order[place * self.batch..(place + 1) * self.batch].to_vec()
     }
+}
+
+/// Rows of each class in a batch of `batch`: in proportion by largest remainders, one at least of every class with rows.
+fn quotas(by_class: &[Vec<u32>], batch: usize) -> Vec<usize> {
+    let total: usize = by_class.iter().map(Vec::len).sum();
+    let exact = |n: usize| batch as f64 * n as f64 / total.max(1) as f64;
+    let least = |n: usize| usize::from(n > 0);
+    let mut quotas: Vec<usize> = by_class.iter().map(|c| (exact(c.len()) as usize).max(least(c.len()))).collect();
+    let mut order: Vec<usize> = (0..quotas.len()).collect();
+    // Those that were cut most first; equal ones by class.
+    order.sort_by(|a, b| {
+        let cut = |c: &usize| exact(by_class[*c].len()) - quotas[*c] as f64;
+        cut(b).total_cmp(&cut(a)).then(a.cmp(b))
+    });
+    let mut left = batch.saturating_sub(quotas.iter().sum());
+    for class in order {
+        if left > 0 && !by_class[class].is_empty() {
+            quotas[class] += 1;
+            left -= 1;
+        }
+    }
+    quotas
 }
 
 #[cfg(test)]
@@ -153,6 +230,43 @@ mod tests {
             }
         }
         assert_eq!(seen, [0, 14, 21, 28, 35, 42].into(), "every other row of the class comes");
+    }
+
+    #[test]
+    fn stratified_batches_hold_every_class_and_every_row_comes_once_a_pass() {
+        let labels: Vec<u32> = (0..100).map(|k| u32::from(k % 20 == 0) + 2 * u32::from(k == 7)).collect();
+        let mut sampler = Sampler::new(SamplerConfig::Stratified, &labels, 4, 20, 3);
+        assert_eq!(sampler.quotas, [18, 1, 1, 0]);
+        let mut seen = vec![0; 100];
+        for step in 0..5 {
+            let rows = sampler.draw(step).rows;
+            assert_eq!(rows.len(), 20);
+            assert!(rows.iter().any(|r| labels[*r as usize] == 1) && rows.contains(&7));
+            rows.iter().for_each(|r| seen[*r as usize] += 1);
+        }
+        let once = |class: u32| (0..100).filter(|row| labels[*row] == class && seen[*row] == 1).count();
+        assert_eq!((once(0), once(1), seen[7]), (5 * 18, 5, 5));
+        let again = Sampler::new(SamplerConfig::Stratified, &labels, 4, 20, 3).draw(4);
+        assert_eq!(again, sampler.draw(4));
+        assert_ne!(sampler.draw(0), sampler.draw(5));
+    }
+
+    #[test]
+    fn bags_stay_whole() {
+        let of_rows: Vec<u32> = (0..60).map(|row| row % 12).collect();
+        let mut sampler = Sampler::of_bags(&of_rows, 16, 1);
+        let mut seen = vec![0; 60];
+        for step in 0..4 {
+            let rows = sampler.draw(step).rows;
+            assert_eq!(rows.len(), 15, "three bags of five");
+            rows.iter().for_each(|r| seen[*r as usize] += 1);
+            for bag in 0..12 {
+                let count = rows.iter().filter(|r| of_rows[**r as usize] == bag).count();
+                assert!(count == 0 || count == 5);
+            }
+        }
+        assert!(seen.iter().all(|s| *s == 1));
+        assert_eq!(Sampler::of_bags(&of_rows, 1, 1).draw(0).rows.len(), 5, "one bag at least");
     }
 
     #[test]

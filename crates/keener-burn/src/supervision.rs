@@ -3,7 +3,7 @@
 use crate::attach::read_integers;
 use crate::error::Result;
 use burn::tensor::{Int, Tensor};
-use keener::engine::{Batch, NONE, Sparse};
+use keener::engine::{Batch, NONE, Sparse, View};
 use keener::state::SampleStore;
 use std::borrow::Cow;
 
@@ -27,6 +27,15 @@ pub struct Supervision<'a> {
     ids: Option<(Cow<'a, [u32]>, Cow<'a, [u32]>)>,
     class_weights: Option<Cow<'a, [f32]>>,
     samples: Option<(Cow<'a, [u32]>, Cow<'a, SampleStore<f32>>)>,
+    bags: Option<Bags<'a>>,
+}
+
+/// The bag of each row, and the responses of the bags.
+#[derive(Clone, Debug)]
+struct Bags<'a> {
+    of_rows: Cow<'a, [u32]>,
+    responses: Cow<'a, [f32]>,
+    columns: usize,
 }
 
 /// Never a label: signed labels without an ignored value.
@@ -92,6 +101,17 @@ impl<'a> Supervision<'a> {
         self
     }
 
+    /// Adds the bag of each row `[B]`, `0..M`, and the response of each bag `[M, columns]`, for objectives over bags.
+    pub fn with_bags(
+        mut self,
+        of_rows: impl Into<Cow<'a, [u32]>>,
+        responses: impl Into<Cow<'a, [f32]>>,
+        columns: usize,
+    ) -> Self {
+        self.bags = Some(Bags { of_rows: of_rows.into(), responses: responses.into(), columns });
+        self
+    }
+
     /// The same, owning everything.
     pub fn into_owned(self) -> Supervision<'static> {
         fn own<'b, V: ToOwned + ?Sized + 'b>(v: Cow<'b, V>) -> Cow<'static, V>
@@ -111,6 +131,7 @@ impl<'a> Supervision<'a> {
             ids: self.ids.map(|(q, c)| (own(q), own(c))),
             class_weights: self.class_weights.map(own),
             samples: self.samples.map(|(ids, state)| (own(ids), Cow::Owned(state.into_owned()))),
+            bags: self.bags.map(|b| Bags { of_rows: own(b.of_rows), responses: own(b.responses), columns: b.columns }),
         }
     }
 
@@ -129,6 +150,10 @@ impl<'a> Supervision<'a> {
         batch.class_weights = self.class_weights.as_deref();
         if let Some((ids, state)) = &self.samples {
             batch = batch.with_samples(&**ids, state);
+        }
+        if let Some(bags) = &self.bags {
+            let count = bags.responses.len() / bags.columns.max(1);
+            batch = batch.with_bags(&*bags.of_rows, View::new(&bags.responses, count, bags.columns)?);
         }
         Ok(batch)
     }

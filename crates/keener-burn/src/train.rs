@@ -2,14 +2,14 @@
 
 use crate::attach;
 use crate::attack::attack_head;
-use crate::config::TrainConfig;
+use crate::config::{ClassWeights, TrainConfig};
 use crate::data::{Input, Labelled};
 use crate::error::{Error, Result};
 use crate::head::{Head, normalized};
 use crate::loss::{Inputs, ObjectiveLoss, Reduced};
 use crate::optimizer::{Optimizer, Update};
 use crate::plan::Wiring;
-use crate::sampler::{ATTACKS, Drawn, Sampler, random};
+use crate::sampler::{ATTACKS, Drawn, Sampler, SamplerConfig, random};
 use crate::supervision::{Supervision, one_hot};
 use burn::tensor::{Device, Tensor, TensorData};
 use keener::attack::Pgd;
@@ -76,6 +76,7 @@ pub struct Training<'a> {
     pgd: Pgd,
     wiring: Wiring,
     sampler: Sampler,
+    class_weights: Option<Vec<f32>>,
     device: Device,
     /// Of the data; computed when a checkpoint is written first.
     pub(crate) fingerprint: OnceLock<u64>,
@@ -103,11 +104,38 @@ impl<'a> Training<'a> {
         device: Device,
     ) -> Result<Self> {
         let wiring = Wiring::of(&config, &loss)?;
-        let sampler = Sampler::new(wiring.sampler, data.labels, data.classes, config.batch_size, config.seed);
+        let unsupported = |what: String, hint: &str| Err(Error::Unsupported { what, hint: hint.into() });
+        let sampler = match data.bags.filter(|_| wiring.bags) {
+            Some(bags) => Sampler::of_bags(bags.of_rows, config.batch_size, config.seed),
+            None if data.labels.is_empty() => {
+                let what = format!("`{}` on rows that have bags and no classes", config.objective);
+                return unsupported(what, "an objective that reads bags, such as `aggregate`");
+            }
+            None if wiring.sampler == SamplerConfig::Bags => {
+                return unsupported("the sampler `bags` without bags".into(), "give the bag of each row");
+            }
+            None => Sampler::new(wiring.sampler, data.labels, data.classes, config.batch_size, config.seed),
+        };
+        let class_weights = (config.class_weights == ClassWeights::Balanced && !data.labels.is_empty())
+            .then(|| balanced(data.labels, data.classes));
         let pgd = config.attack.pgd(&config.objective)?;
         let (optimizer, records, samples) = (Optimizer::default(), Vec::new(), SampleStore::new());
         let fingerprint = OnceLock::new();
-        Ok(Self { config, data, head, optimizer, records, loss, samples, pgd, wiring, sampler, device, fingerprint })
+        Ok(Self {
+            config,
+            data,
+            head,
+            optimizer,
+            records,
+            loss,
+            samples,
+            pgd,
+            wiring,
+            sampler,
+            class_weights,
+            device,
+            fingerprint,
+        })
     }
 
     /// The head as it is now.
@@ -211,7 +239,7 @@ impl<'a> Training<'a> {
 
     /// Brings rows, head and supervision into the form that the objective reads.
     fn batch_loss(&self, drawn: &Drawn, step: usize) -> Result<Reduced> {
-        let labels: Vec<u32> = drawn.rows.iter().map(|r| self.data.labels[*r as usize]).collect();
+        let labels: Vec<u32> = drawn.rows.iter().filter_map(|r| self.data.labels.get(*r as usize)).copied().collect();
         let wiring = &self.wiring;
         let compact = self.head.reads_columns() && !wiring.second;
         let x = self.data.batch(&drawn.rows, compact, &self.device)?;
@@ -238,6 +266,23 @@ impl<'a> Training<'a> {
             let attacked = self.attacked(x.x, &labels, step)?;
             inputs = inputs.with_second(self.queries(attacked.into()));
         }
+        if let Some(bags) = self.data.bags.filter(|_| wiring.bags) {
+            // Bags come whole and one after the other.
+            let (mut of_rows, mut responses, mut last) = (Vec::with_capacity(drawn.rows.len()), Vec::new(), None);
+            for row in &drawn.rows {
+                let bag = bags.of_rows[*row as usize];
+                if last != Some(bag) {
+                    let at = bag as usize * bags.columns;
+                    responses.extend_from_slice(&bags.responses[at..at + bags.columns]);
+                    last = Some(bag);
+                }
+                of_rows.push((responses.len() / bags.columns) as u32 - 1);
+            }
+            supervision = Supervision::none().with_bags(of_rows, responses, bags.columns);
+        }
+        if let Some(weights) = &self.class_weights {
+            supervision = supervision.with_class_weights(weights.as_slice());
+        }
         supervision = supervision.with_samples(drawn.rows.as_slice(), &self.samples);
         if let Some(parameters) = self.head.learned() {
             inputs = inputs.with_parameters(parameters);
@@ -258,6 +303,14 @@ impl<'a> Training<'a> {
         let found = attack_head(&self.pgd, &self.head, &centre, labels, seed, &self.device)?;
         Ok(Tensor::from_data(TensorData::new(found.x, dims), &self.device))
     }
+}
+
+/// `n / (C n_c)` of each class; 0 for classes without rows.
+fn balanced(labels: &[u32], classes: usize) -> Vec<f32> {
+    let mut counts = vec![0usize; classes];
+    labels.iter().for_each(|l| counts[*l as usize] += 1);
+    let weight = |n: &usize| if *n == 0 { 0.0 } else { labels.len() as f32 / (classes * n) as f32 };
+    counts.iter().map(weight).collect()
 }
 
 #[cfg(test)]

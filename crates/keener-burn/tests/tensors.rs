@@ -148,6 +148,17 @@ fn every_objective_of_the_registry() {
                 let ids = vec![0, 1, 0, 3, 4, 5, 6];
                 cases.push((views(), Supervision::none().with_ids(ids.clone(), ids)));
             }
+            Reads::BinaryHead => {
+                let labels = Supervision::classes(vec![0, 1, 0, 0, 1, 1, 0]);
+                cases.push((vec![("queries", random(B, D, 1)), ("candidates", random(2, D, 2))], labels.clone()));
+                cases.push((vec![("scores", random(B, 1, 3))], labels));
+            }
+            Reads::Bags => {
+                let shares: Vec<f32> = (0..3 * N).map(|k| (k % 5) as f32 / 4.0).collect();
+                let bags = Supervision::none().with_bags(vec![0, 1, 2, 0, 1, 2, 0], shares, N);
+                cases.push((embeddings(), bags.clone()));
+                cases.push((vec![("scores", random(B, N, 3))], bags));
+            }
             Reads::TwoScores => {
                 let mut both = embeddings();
                 both.push(("second", random(B, D, 4)));

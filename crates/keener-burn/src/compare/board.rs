@@ -116,7 +116,7 @@ impl Board {
 /// # Errors
 /// Values that are not finite.
 pub fn board(outcome: &Outcome, scenario: Scenario) -> Result<Board, CompareError> {
-    let metrics = Metric::of(scenario.task());
+    let metrics = Metric::of(scenario);
     let units: Vec<&Unit> = outcome.units.iter().filter(|u| u.scenario == scenario).collect();
     let (train_rows, test_rows) = units.first().map_or((1, 0), |u| (u.train_rows, u.test_rows));
     let procedure = CorrectedT::new(train_rows, test_rows)?;
@@ -135,7 +135,12 @@ pub fn board(outcome: &Outcome, scenario: Scenario) -> Result<Board, CompareErro
         let mut found = Vec::new();
         if failed.is_empty() {
             for metric in metrics {
-                let mean = procedure.mean(&values(*metric))?;
+                let values = values(*metric);
+                // F1 of one class, where there are more than two.
+                if values.len() < mine.len() {
+                    continue;
+                }
+                let mean = procedure.mean(&values)?;
                 // A t interval knows nothing of the range of what it estimates.
                 let inside = |end: f64| end.clamp(0.0, metric.greatest());
                 found.push((

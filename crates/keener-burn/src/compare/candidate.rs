@@ -35,6 +35,18 @@ pub fn default_objectives() -> Vec<String> {
     names.take(DEFAULTS.len()).map(ToString::to_string).collect()
 }
 
+/// What a comparison of imbalanced classes runs by default: cross-entropy with the usual remedies, and losses that aim at a
+/// metric (one class against the rest where there are more than two).
+pub fn imbalanced_objectives(classes: usize) -> Vec<String> {
+    let aims = ["fbeta", "gmean", "balanced_accuracy"].map(|metric| match classes {
+        2 => format!("anyloss:metric={metric}"),
+        _ => format!("anyloss:metric={metric},multi_class=one_vs_rest,on_missing_class=skip"),
+    });
+    let plain =
+        ["softmax_cross_entropy", "softmax_cross_entropy@class_weights", "softmax_cross_entropy@thresholds", "focal"];
+    plain.map(String::from).into_iter().chain(aims).collect()
+}
+
 /// A parameter that is tuned, with the values that are tried.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tunable {
@@ -43,6 +55,21 @@ pub(crate) struct Tunable {
     /// The value that it has unless tuned.
     pub(crate) default: Option<f64>,
 }
+
+/// What is done beside an objective against imbalance, as a suffix of its specification: `softmax_cross_entropy@class_weights`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Baseline {
+    /// Nothing.
+    #[default]
+    None,
+    /// `@class_weights`: classes weigh the same in training.
+    ClassWeights,
+    /// `@thresholds`: decisions are moved after training, as validation rows say.
+    Thresholds,
+}
+
+/// Objectives that look at weights of classes.
+const TAKE_CLASS_WEIGHTS: [&str; 3] = ["softmax_cross_entropy", "focal", "binary_cross_entropy"];
 
 /// An objective that can be compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +80,10 @@ pub struct Candidate {
     pub classes: bool,
     /// Whether its class scores are cosines.
     pub cosine: bool,
+    /// The objective without what is said about its baseline.
+    pub(crate) objective: String,
+    /// What is done beside the objective against imbalance.
+    pub baseline: Baseline,
     pub(crate) tunables: Vec<Tunable>,
 }
 
@@ -76,7 +107,16 @@ impl Candidate {
     /// # Errors
     /// Unknown names and parameters; [`CompareError::NotApplicable`] with what is missing.
     pub fn new(spec: &str, head: HeadChoice) -> Result<Self, CompareError> {
-        let spec = spec.trim();
+        let whole = spec.trim();
+        let (spec, baseline) = match whole.split_once('@') {
+            None => (whole, Baseline::None),
+            Some((spec, "class_weights")) => (spec, Baseline::ClassWeights),
+            Some((spec, "thresholds")) => (spec, Baseline::Thresholds),
+            Some((_, other)) => {
+                let expected = "@class_weights or @thresholds".to_string();
+                return Err(CompareError::Setting { name: "objectives", value: format!("@{other}"), expected });
+            }
+        };
         let objective = parse(spec)?;
         let reads = reads_of(spec)?;
         let refuse = |reads: &[Reads], reason: &str| {
@@ -89,7 +129,8 @@ impl Candidate {
                 "a comparison trains on one version of each row. `keener train` makes the attacked version for it",
             );
         }
-        let classes = reads.iter().any(|r| matches!(r, Reads::ClassHead | Reads::MultiLabel));
+        let classes =
+            reads.iter().any(|r| matches!(r, Reads::ClassHead | Reads::MultiLabel | Reads::BinaryHead | Reads::Bags));
         if classes && reads.contains(&Reads::PairedViews) {
             return refuse(&reads, "class weights and second views cannot both be the candidates; compare them apart");
         }
@@ -117,21 +158,54 @@ impl Candidate {
             _ => {}
         }
         let entry = find(first_name(spec))?;
-        Ok(Self { spec: spec.to_string(), classes, cosine, tunables: tunables(entry, &given(spec)) })
+        if baseline == Baseline::ClassWeights && !TAKE_CLASS_WEIGHTS.contains(&entry.name) {
+            return refuse(&reads, &format!("only {} take weights of classes", TAKE_CLASS_WEIGHTS.join(", ")));
+        }
+        if baseline == Baseline::Thresholds && !classes {
+            return refuse(&reads, "thresholds are moved on class scores");
+        }
+        Ok(Self {
+            spec: whole.to_string(),
+            objective: spec.to_string(),
+            baseline,
+            classes,
+            cosine,
+            tunables: tunables(entry, &given(spec)),
+        })
     }
 
     /// The specification with `values` for its tuned parameters, in their order.
     pub(crate) fn with(&self, values: &[f64]) -> String {
         let added: Vec<String> = self.tunables.iter().zip(values).map(|(t, v)| format!("{}={v}", t.name)).collect();
         if added.is_empty() {
-            return self.spec.clone();
+            return self.objective.clone();
         }
-        let (first, rest) = match self.spec.split_once('+') {
+        let (first, rest) = match self.objective.split_once('+') {
             Some((first, rest)) => (first, format!("+{rest}")),
-            None => (self.spec.as_str(), String::new()),
+            None => (self.objective.as_str(), String::new()),
         };
         let joint = if first.contains(':') { ',' } else { ':' };
         format!("{first}{joint}{}{rest}", added.join(","))
+    }
+
+    /// Whether data of so many classes can be trained on.
+    ///
+    /// # Errors
+    /// [`CompareError::NotApplicable`] for objectives of two classes on more.
+    pub fn check_classes(&self, classes: usize) -> Result<(), CompareError> {
+        let reads = reads_of(&self.objective)?;
+        let binary = reads.contains(&Reads::BinaryHead) && !self.objective.contains("multi_class=one_vs_rest");
+        match binary && classes != 2 {
+            false => Ok(()),
+            true => Err(CompareError::NotApplicable {
+                objective: self.spec.clone(),
+                reads: Reads::BinaryHead.describe().into(),
+                reason: format!(
+                    "the data have {classes} classes; `multi_class=one_vs_rest` averages over each class against the rest (an \
+                     extension of ours)"
+                ),
+            }),
+        }
     }
 
     /// Names of the parameters that are tuned besides the learning rate.
@@ -213,6 +287,22 @@ mod tests {
         assert!(message("info_nce", HeadChoice::Cosine).contains("queries [B, d] and candidates"));
         assert!(message("arcfce", HeadChoice::Auto).contains("did you mean `arcface`"));
         assert!(message("arcface+info_nce", HeadChoice::Auto).contains("cannot both"));
+    }
+
+    #[test]
+    fn baselines_are_suffixes_and_two_classes_are_two() {
+        let weighted = Candidate::new("focal:gamma=1@class_weights", HeadChoice::Auto).unwrap();
+        assert_eq!((weighted.baseline, weighted.with(&[])), (Baseline::ClassWeights, "focal:gamma=1".to_string()));
+        assert_eq!(weighted.spec, "focal:gamma=1@class_weights");
+        let message = |spec: &str| Candidate::new(spec, HeadChoice::Auto).unwrap_err().to_string();
+        assert!(message("arcface@class_weights").contains("only softmax_cross_entropy"));
+        assert!(message("triplet@thresholds").contains("class scores"));
+        assert!(message("focal@magic").contains("@magic"));
+        let binary = Candidate::new("anyloss", HeadChoice::Auto).unwrap();
+        assert!(binary.classes && binary.check_classes(2).is_ok());
+        assert!(binary.check_classes(3).unwrap_err().to_string().contains("one_vs_rest"));
+        let many = Candidate::new("anyloss:multi_class=one_vs_rest", HeadChoice::Auto).unwrap();
+        many.check_classes(3).unwrap();
     }
 
     #[test]

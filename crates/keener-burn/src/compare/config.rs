@@ -27,11 +27,13 @@ pub enum Scenario {
     NoisyLabels,
     /// Training on some classes, retrieval among others.
     UnseenClasses,
+    /// Rare classes, everywhere: rows are left out until the rarest class has the wanted share of the most frequent.
+    Imbalanced,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 4] = [Self::Full, Self::FewLabels, Self::NoisyLabels, Self::UnseenClasses];
+    pub const ALL: [Self; 5] = [Self::Full, Self::FewLabels, Self::NoisyLabels, Self::UnseenClasses, Self::Imbalanced];
 
     /// Its name, as in configurations.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Scenario {
             Self::FewLabels => "few-labels",
             Self::NoisyLabels => "noisy-labels",
             Self::UnseenClasses => "unseen-classes",
+            Self::Imbalanced => "imbalanced",
         }
     }
 
@@ -50,6 +53,7 @@ impl Scenario {
             Self::FewLabels => "Few labels",
             Self::NoisyLabels => "Noisy labels",
             Self::UnseenClasses => "Unseen classes",
+            Self::Imbalanced => "Imbalanced classes",
         }
     }
 
@@ -121,6 +125,9 @@ pub struct CompareConfig {
     pub noise: f64,
     /// Which labels are wrong there. Default uniform.
     pub noise_kind: NoiseKind,
+    /// How many times the most frequent class outnumbers the rarest under imbalance (a data set that is more imbalanced
+    /// stays as it is). Default 10.
+    pub imbalance: f64,
     /// Most rows of a test part, so that retrieval among them stays cheap. Default 4000.
     pub most_tested: usize,
 }
@@ -144,6 +151,7 @@ impl Default for CompareConfig {
             labels_per_class: 10,
             noise: 0.4,
             noise_kind: NoiseKind::Uniform,
+            imbalance: 10.0,
             most_tested: 4000,
         }
     }
@@ -183,6 +191,9 @@ impl CompareConfig {
         if !(0.0..=0.9).contains(&self.noise) {
             return setting("noise", self.noise.to_string(), "a share in [0, 0.9]");
         }
+        if !(self.imbalance.is_finite() && self.imbalance >= 1.0) {
+            return setting("imbalance", self.imbalance.to_string(), "a finite ratio ≥ 1");
+        }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return setting("weight_decay", self.weight_decay.to_string(), "a finite number ≥ 0");
         }
@@ -214,4 +225,5 @@ pub(crate) mod stream {
     pub(crate) const TRAINING: u64 = 5;
     pub(crate) const TUNING: u64 = 6;
     pub(crate) const TRIALS: u64 = 7;
+    pub(crate) const IMBALANCE: u64 = 8;
 }

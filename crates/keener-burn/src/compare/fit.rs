@@ -1,10 +1,10 @@
 //! One training: from labelled rows to a head.
 
-use super::candidate::Candidate;
+use super::candidate::{Baseline, Candidate};
 use super::config::{CompareConfig, HeadChoice};
 use super::error::CompareError;
 use super::splits::Labelled;
-use crate::{Error, Head, HeadConfig, TrainConfig, Training};
+use crate::{ClassWeights, Error, Head, HeadConfig, TrainConfig, Training};
 use burn::tensor::Device;
 use keener_data::{RowSource, Samples, Standardizer};
 use std::sync::Arc;
@@ -104,6 +104,10 @@ pub(crate) fn train_config(candidate: &Candidate, config: &CompareConfig, fit: &
         steps: fit.steps,
         warmup: fit.steps / 20,
         seed: fit.seed,
+        class_weights: match candidate.baseline {
+            Baseline::ClassWeights => ClassWeights::Balanced,
+            _ => ClassWeights::None,
+        },
         ..TrainConfig::default()
     }
 }

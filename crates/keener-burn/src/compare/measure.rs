@@ -1,7 +1,8 @@
 //! The numbers of a leader board.
 
-use super::config::Task;
+use super::config::{Scenario, Task};
 use super::fit::Rows;
+use super::thresholds::moved;
 use crate::Error;
 use keener::metrics::calibration::{DEFAULT_BINS, ece, fit_temperature};
 use keener::metrics::classification::{ConfusionMatrix, accuracy, argmax, brier, nll_from_logits, softmax};
@@ -36,12 +37,32 @@ pub enum Metric {
     RecallAt1,
     /// Share of queries with one of their class among the ten nearest.
     RecallAt10,
+    /// Mean recall over classes.
+    BalancedAccuracy,
+    /// Geometric mean of the recalls of the classes.
+    GMean,
+    /// F1 of class 1, where there are two classes.
+    F1,
 }
 
 impl Metric {
-    /// The metrics of a task; the first decides.
-    pub fn of(task: Task) -> &'static [Self] {
-        match task {
+    /// The metrics of a scenario; the first decides.
+    pub fn of(scenario: Scenario) -> &'static [Self] {
+        match scenario.task() {
+            Task::Classify if scenario == Scenario::Imbalanced => &[
+                Self::MacroF1,
+                Self::BalancedAccuracy,
+                Self::GMean,
+                Self::F1,
+                Self::Accuracy,
+                Self::Auroc,
+                Self::NllScaled,
+                Self::EceScaled,
+                Self::BrierScaled,
+                Self::Nll,
+                Self::Ece,
+                Self::Brier,
+            ],
             Task::Classify => &[
                 Self::Accuracy,
                 Self::MacroF1,
@@ -72,6 +93,9 @@ impl Metric {
             Self::MapAtR => "MAP@R",
             Self::RecallAt1 => "recall@1",
             Self::RecallAt10 => "recall@10",
+            Self::BalancedAccuracy => "balanced accuracy",
+            Self::GMean => "G-mean",
+            Self::F1 => "F1",
         }
     }
 
@@ -95,6 +119,15 @@ pub enum Measures {
         accuracy: f64,
         /// Mean F1 over classes.
         macro_f1: f64,
+        /// Mean recall over classes.
+        #[serde(default)]
+        balanced_accuracy: f64,
+        /// Geometric mean of the recalls.
+        #[serde(default)]
+        g_mean: f64,
+        /// F1 of class 1 of two.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        f1: Option<f64>,
         /// Mean one-against-rest area under the ROC curve.
         auroc: f64,
         /// Raw, in nats.
@@ -128,6 +161,9 @@ impl Measures {
     pub fn get(&self, metric: Metric) -> Option<f64> {
         Some(match (self, metric) {
             (Self::Classify { accuracy, .. }, Metric::Accuracy) => *accuracy,
+            (Self::Classify { balanced_accuracy, .. }, Metric::BalancedAccuracy) => *balanced_accuracy,
+            (Self::Classify { g_mean, .. }, Metric::GMean) => *g_mean,
+            (Self::Classify { f1: Some(f1), .. }, Metric::F1) => *f1,
             (Self::Classify { macro_f1, .. }, Metric::MacroF1) => *macro_f1,
             (Self::Classify { auroc, .. }, Metric::Auroc) => *auroc,
             (Self::Classify { nll, .. }, Metric::Nll) => *nll,
@@ -154,15 +190,27 @@ pub(crate) fn cooled(logits: &[f64], temperature: f64) -> Vec<f64> {
     logits.iter().map(|z| z / temperature).collect()
 }
 
-/// Numbers of class scores.
-pub(crate) fn classify(logits: &[f64], rows: &Rows, temperature: f64) -> Result<Measures, Error> {
+/// Numbers of class scores. Where `offsets` of the classes are given, they decide which class wins; probabilities are without.
+pub(crate) fn classify(
+    logits: &[f64],
+    rows: &Rows,
+    temperature: f64,
+    offsets: Option<&[f64]>,
+) -> Result<Measures, Error> {
     let (classes, labels) = (rows.classes, rows.indices());
-    let predicted = argmax(logits, classes)?;
+    let predicted = match offsets {
+        Some(offsets) => argmax(&moved(logits, offsets), classes)?,
+        None => argmax(logits, classes)?,
+    };
+    let confusion = ConfusionMatrix::new(&predicted, &labels, classes)?;
     let scaled = cooled(logits, temperature);
     let (raw, after) = (softmax(logits, classes)?, softmax(&scaled, classes)?);
     Ok(Measures::Classify {
         accuracy: accuracy(&predicted, &labels)?,
-        macro_f1: ConfusionMatrix::new(&predicted, &labels, classes)?.macro_f1(),
+        macro_f1: confusion.macro_f1(),
+        balanced_accuracy: confusion.balanced_accuracy(),
+        g_mean: confusion.geometric_mean(),
+        f1: if classes == 2 { confusion.f1()[1] } else { None },
         auroc: macro_auroc(&after, classes, &labels)?.value,
         nll: nll_from_logits(logits, classes, &labels)?,
         ece: ece(&raw, classes, &labels, DEFAULT_BINS)?,

@@ -28,12 +28,13 @@ mod run;
 mod splits;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 mod tune;
 
 pub use burn::tensor::Device;
 
 pub use board::{Board, Row, Verdict, board};
-pub use candidate::{Candidate, default_objectives};
+pub use candidate::{Baseline, Candidate, default_objectives, imbalanced_objectives};
 pub use code::{burn_code, pytorch_code};
 pub use config::{CompareConfig, HeadChoice, Scenario, Task};
 pub use details::{ClassDetails, Details, ReliabilityBar, RetrieveDetails};

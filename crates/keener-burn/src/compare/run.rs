@@ -1,6 +1,6 @@
 //! All trainings of a comparison on several workers; every finished one is handed to the caller at once.
 
-use super::candidate::{Candidate, candidates};
+use super::candidate::{Baseline, Candidate, candidates};
 use super::config::{CompareConfig, Scenario, Task, derived_seed, stream};
 use super::details::{self, Details};
 use super::error::CompareError;
@@ -8,6 +8,7 @@ use super::fit::{Fit, Rows, fit};
 use super::measure::{self, Measures};
 use super::readout::read_out;
 use super::splits::{Part, Splits};
+use super::thresholds::fit_offsets;
 use super::tune::{Chosen, Tuned, rungs, tune};
 use crate::Error;
 use keener_data::Samples;
@@ -90,6 +91,13 @@ pub fn run(
 ) -> Result<Outcome, CompareError> {
     config.check()?;
     let candidates = candidates(config)?;
+    // Classes that are trained on: half of them where the others are to be unseen.
+    for candidate in &candidates {
+        for scenario in &config.scenarios {
+            let all = data.num_classes();
+            candidate.check_classes(if *scenario == Scenario::UnseenClasses { all / 2 } else { all })?;
+        }
+    }
     let splits = config.scenarios.iter().map(|s| Ok((*s, Splits::draw(data, *s, config)?)));
     let splits = splits.collect::<Result<Vec<_>, CompareError>>()?;
     let bench = Bench { data, config, candidates, splits };
@@ -215,7 +223,14 @@ impl Bench<'_> {
                 let validation = Rows::gather(self.data, &part.validation, &standardizer)?;
                 let temperature = measure::temperature(&readout.logits(&validation)?, &validation)?;
                 let logits = readout.logits(&test)?;
-                unit.measures = Some(measure::classify(&logits, &test, temperature)?);
+                let offsets = match candidate.baseline {
+                    Baseline::Thresholds => {
+                        let (logits, classes) = (readout.logits(&validation)?, validation.classes);
+                        Some(fit_offsets(&logits, &validation.indices(), classes, &train.labels)?)
+                    }
+                    _ => None,
+                };
+                unit.measures = Some(measure::classify(&logits, &test, temperature, offsets.as_deref())?);
                 if let Some(pictures) = &mut pictures {
                     pictures.classes = Some(details::of_scores(&logits, &test, temperature)?);
                 }
@@ -306,7 +321,7 @@ pub fn steps_for(data: &Samples, config: &CompareConfig, seconds: f64, workers: 
     let rows = Rows::gather(data, train, &Rows::standardizer(data, train)?)?;
     let mut slowest = 0.0f64;
     for candidate in candidates(config)? {
-        let (spec, learning_rate) = (candidate.spec.clone(), config.learning_rates[0]);
+        let (spec, learning_rate) = (candidate.objective.clone(), config.learning_rates[0]);
         let told = Fit { spec, learning_rate, steps: PROBE, seed: config.seed };
         match fit(&candidate, config, &rows, &told) {
             Ok(fitted) => slowest = slowest.max(fitted.seconds / PROBE as f64),

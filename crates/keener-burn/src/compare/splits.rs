@@ -6,6 +6,9 @@
 use super::config::{CompareConfig, Scenario, derived_seed, stream};
 use super::error::CompareError;
 use keener_data::{Samples, split};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 /// Share of the rows that tuning may see.
 const DEVELOPMENT: f64 = 0.4;
@@ -59,9 +62,18 @@ impl Splits {
     pub fn draw(data: &Samples, scenario: Scenario, config: &CompareConfig) -> Result<Self, CompareError> {
         check(data, scenario, config)?;
         let base = derived_seed(config.seed, stream::DEVELOPMENT, scenario as u64);
-        let mut halves = split::stratified(data.labels(), &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
-        let (development, measured) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
         let draw = Draw { data, scenario, config };
+        let (development, measured) = match scenario {
+            Scenario::Imbalanced => {
+                let rows = draw.imbalanced();
+                let mut halves = draw.stratified(&rows, &[DEVELOPMENT, 1.0 - DEVELOPMENT], FOLDS - 1)?.into_iter();
+                (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+            }
+            _ => {
+                let mut halves = split::stratified(data.labels(), &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
+                (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+            }
+        };
         let noisy = draw.noisy(development.clone(), FOLDS)?.labels;
         let folds = (0..config.folds as u64).map(|fold| draw.fold(&development, &noisy, FOLDS + fold));
         let repeats = (0..config.repeats as u64).map(|repeat| draw.repeat(&measured, repeat));
@@ -86,7 +98,7 @@ fn check(data: &Samples, scenario: Scenario, config: &CompareConfig) -> Result<(
     let counts = data.class_counts();
     let inhabited = counts.iter().filter(|c| **c > 0).count();
     let (classes, rows, hint) = match scenario {
-        Scenario::Full | Scenario::NoisyLabels => (2, 12, "leave such classes out".to_string()),
+        Scenario::Full | Scenario::NoisyLabels | Scenario::Imbalanced => (2, 12, "leave such classes out".to_string()),
         Scenario::FewLabels => {
             let per_class = config.labels_per_class;
             // Development: training and two validation rows; repeats: training, half as many to validate, one to test.
@@ -128,6 +140,30 @@ impl Draw<'_> {
         let labels: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         let parts = split::stratified(&labels, fractions, self.seed(stream::SPLIT, at))?;
         Ok(parts.into_iter().map(|part| part.into_iter().map(|i| rows[i]).collect()).collect())
+    }
+
+    /// Rows left of every class so that sizes fall geometrically from the most frequent to the rarest class, which has
+    /// 1/imbalance of its rows (Cui et al., Class-Balanced Loss Based on Effective Number of Samples, 1901.05555). Classes
+    /// of equal size fall in their order, so of two the second is the rare one; none grows, and none falls below what the
+    /// parts need.
+    fn imbalanced(&self) -> Vec<usize> {
+        const LEAST: usize = 12;
+        let counts = self.data.class_counts();
+        let mut order: Vec<usize> = (0..counts.len()).filter(|c| counts[*c] > 0).collect();
+        order.sort_by(|a, b| counts[*b].cmp(&counts[*a]).then(a.cmp(b)));
+        let most = order.first().map_or(0, |c| counts[*c]) as f64;
+        let steps = (order.len().max(2) - 1) as f64;
+        let mut kept = Vec::new();
+        for (rank, class) in order.into_iter().enumerate() {
+            let wanted = most * self.config.imbalance.powf(-(rank as f64) / steps);
+            let count = (wanted.round() as usize).max(LEAST).min(counts[class]);
+            let mut rows: Vec<usize> =
+                (0..self.data.labels().len()).filter(|r| self.data.labels()[*r] as usize == class).collect();
+            rows.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed(stream::IMBALANCE, class as u64)));
+            kept.extend_from_slice(&rows[..count]);
+        }
+        kept.sort_unstable();
+        kept
     }
 
     /// `k` rows a class, and the rest.
@@ -192,7 +228,7 @@ impl Draw<'_> {
                 return Ok(Part { train, validation, test: Labelled::default() });
             }
             Scenario::FewLabels => self.few(rows, self.config.labels_per_class, at)?,
-            Scenario::Full | Scenario::NoisyLabels => {
+            Scenario::Full | Scenario::NoisyLabels | Scenario::Imbalanced => {
                 let mut parts = self.stratified(rows, &DEVELOPMENT_PARTS, at)?.into_iter();
                 (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
             }
@@ -221,7 +257,7 @@ impl Draw<'_> {
                 let [train, validation, test] = [train, validation, test].map(|rows| self.labelled(rows));
                 Ok(Part { train, validation, test })
             }
-            Scenario::Full | Scenario::NoisyLabels => {
+            Scenario::Full | Scenario::NoisyLabels | Scenario::Imbalanced => {
                 let mut parts = self.stratified(rows, &REPEAT_PARTS, at)?.into_iter();
                 let mut next = || parts.next().unwrap_or_default();
                 let (train, validation, test) = (next(), next(), next());
@@ -300,6 +336,23 @@ mod tests {
             assert_eq!((part.train.classes, part.test.classes), (5, 5));
             assert!(part.train.labels.iter().all(|l| *l < 5));
         }
+    }
+
+    #[test]
+    fn imbalance_leaves_the_wanted_share_in_every_part() {
+        let data = Samples::from(keener_data::digits());
+        let splits = Splits::draw(&data, Scenario::Imbalanced, &CompareConfig::default()).unwrap();
+        for part in splits.repeats.iter().flat_map(|p| [&p.train, &p.test]) {
+            let mut counts = [0usize; 10];
+            part.labels.iter().for_each(|l| counts[*l as usize] += 1);
+            let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+            let ratio = *most as f64 / *least as f64;
+            assert!((7.0..14.0).contains(&ratio), "{counts:?}");
+        }
+        let even = CompareConfig { imbalance: 1.0, ..CompareConfig::default() };
+        let all = Splits::draw(&data, Scenario::Imbalanced, &even).unwrap();
+        let rows = |s: &Splits| s.repeats[0].train.rows.len();
+        assert!(rows(&all) > 2 * rows(&splits));
     }
 
     #[test]

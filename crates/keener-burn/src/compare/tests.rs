@@ -189,3 +189,39 @@ fn budgets_in_seconds_become_steps() {
     // 4 trials of a half, 2 of the whole, each on 2 divisions; 3 repeats; 4 objectives in 2 scenarios.
     assert_eq!(step_equivalents(&quick()).unwrap(), 8.0 * (2.0 * (2.0 + 2.0) + 3.0));
 }
+
+#[test]
+fn imbalance_is_judged_by_f1_with_its_remedies_beside_it() {
+    // Two of the four blobs: class 1 is thinned.
+    let all = rows(600);
+    let two: Vec<usize> = (0..600).filter(|r| all.labels[*r] < 2).collect();
+    let mut data = all.select(&two);
+    data.class_names.truncate(2);
+    let config = CompareConfig {
+        objectives: imbalanced_objectives(2),
+        scenarios: vec![Scenario::Imbalanced],
+        trials: 1,
+        steps: 60,
+        ..quick()
+    };
+    let data = Samples::from(data);
+    let outcome = run(&data, &config, &[], 2, &Stop::default(), &never).unwrap();
+    assert!(
+        outcome.units.iter().all(|u| u.failed.is_none()),
+        "{:?}",
+        outcome.units.iter().find(|u| u.failed.is_some())
+    );
+    let board = board(&outcome, Scenario::Imbalanced).unwrap();
+    assert_eq!((board.decides, board.rows.len()), ("macro-F1", 7));
+    for row in &board.rows {
+        for metric in [Metric::MacroF1, Metric::BalancedAccuracy, Metric::GMean, Metric::F1] {
+            assert!(row.metric(metric).is_some_and(|m| (0.0..=1.0).contains(&m.mean)), "{}", row.objective);
+        }
+    }
+    let of = |name: &str, metric| board.rows.iter().find(|r| r.objective == name).unwrap().metric(metric).unwrap().mean;
+    let plain = of("softmax_cross_entropy", Metric::BalancedAccuracy);
+    assert!(of("softmax_cross_entropy@class_weights", Metric::BalancedAccuracy) > plain);
+    assert!(of("anyloss:metric=balanced_accuracy", Metric::BalancedAccuracy) > plain);
+    let error = run(&blobs(240), &config, &[], 1, &Stop::default(), &never).unwrap_err().to_string();
+    assert!(error.contains("one_vs_rest"), "{error}");
+}

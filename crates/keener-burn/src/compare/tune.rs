@@ -6,13 +6,14 @@
 //! them, from the same initial weights. Jamieson & Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter
 //! Optimization* (2015, arXiv 1502.07943).
 
-use super::candidate::Candidate;
+use super::candidate::{Baseline, Candidate};
 use super::config::{CompareConfig, Scenario, Task, derived_seed, stream};
 use super::error::CompareError;
 use super::fit::{Fit, Rows, fit};
-use super::measure::{self, Measures};
+use super::measure::{self, Measures, Metric};
 use super::readout::read_out;
 use super::splits::Part;
+use super::thresholds::fit_offsets;
 use crate::Error;
 use keener_data::Samples;
 use rand::SeedableRng;
@@ -80,7 +81,7 @@ pub(crate) fn grid(candidate: &Candidate, config: &CompareConfig, seed: u64) -> 
     let defaults: Option<Vec<f64>> = candidate.tunables.iter().map(|t| t.default).collect();
     let first = match &defaults {
         Some(values) => candidate.with(values),
-        None => candidate.spec.clone(),
+        None => candidate.objective.clone(),
     };
     let mut points: Vec<Vec<f64>> = vec![Vec::new()];
     for tunable in &candidate.tunables {
@@ -145,7 +146,7 @@ pub(crate) fn tune(
                 let scores: Result<Vec<(f64, f64)>, Error> = folds
                     .iter()
                     .enumerate()
-                    .map(|(k, (train, valid))| score(candidate, config, scenario.task(), train, valid, &told(k)))
+                    .map(|(k, (train, valid))| score(candidate, config, scenario, train, valid, &told(k)))
                     .collect();
                 let count = folds.len() as f64;
                 let mean =
@@ -169,26 +170,33 @@ pub(crate) fn tune(
 fn score(
     candidate: &Candidate,
     config: &CompareConfig,
-    task: Task,
+    scenario: Scenario,
     train: &Rows,
     validation: &Rows,
     told: &Fit,
 ) -> Result<(f64, f64), Error> {
     let fitted = fit(candidate, config, train, told)?;
     let readout = read_out(candidate, config.head, &told.spec, &fitted.head, train)?;
-    let measures = match task {
+    let measures = match scenario.task() {
         Task::Retrieve => {
             let (embeddings, dim) = readout.embeddings(validation)?;
             measure::retrieve(&embeddings, dim, validation)?
         }
         Task::Classify => {
             let logits = readout.logits(validation)?;
-            measure::classify(&logits, validation, measure::temperature(&logits, validation)?)?
+            let offsets = match candidate.baseline {
+                Baseline::Thresholds => {
+                    Some(fit_offsets(&logits, &validation.indices(), validation.classes, &train.labels)?)
+                }
+                _ => None,
+            };
+            measure::classify(&logits, validation, measure::temperature(&logits, validation)?, offsets.as_deref())?
         }
     };
+    let decides = measures.get(Metric::of(scenario)[0]).unwrap_or(f64::NEG_INFINITY);
     Ok(match measures {
-        Measures::Classify { accuracy, nll_scaled, .. } => (accuracy, nll_scaled),
-        Measures::Retrieve { map_at_r, .. } => (map_at_r, 0.0),
+        Measures::Classify { nll_scaled, .. } => (decides, nll_scaled),
+        Measures::Retrieve { .. } => (decides, 0.0),
     })
 }
 

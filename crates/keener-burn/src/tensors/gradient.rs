@@ -36,7 +36,7 @@ impl TensorSweep {
         terms: &[Term<f32>],
         wants: impl Fn(&Matrix) -> [bool; 3],
     ) -> Result<Vec<Buffers>> {
-        // Rules want complete rows on the host: as many at once as fit.
+        // Rules and entries want complete rows on the host: as many at once as fit.
         if let Some(cols) = terms.iter().filter_map(|t| self.ruled_columns(t)).max() {
             self.tile.rows = self.rows_at_once(cols);
         }
@@ -99,16 +99,28 @@ impl TensorSweep {
         Ok(buffers)
     }
 
-    /// Columns of the matrix that a rule looks at.
+    /// Columns of the matrix whose complete rows a term looks at.
     fn ruled_columns(&self, term: &Term<f32>) -> Option<usize> {
         let matrix = self.matrices.get(term.statistic.argument.matrix)?;
-        matches!(term.statistic.reduce, Reduce::Rule(_)).then_some(matrix.cols)
+        matches!(term.statistic.reduce, Reduce::Rule(_) | Reduce::Entries).then_some(matrix.cols)
     }
 
-    /// ∂loss/∂score of the complete rows `r` of a rule's term; `None` for other terms.
+    /// ∂loss/∂score of the complete rows `r` of a term over rules or entries; `None` for other terms.
     fn rule_rows(&self, term: &Term<f32>, r: &Range<usize>) -> Result<Option<Vec<f32>>> {
-        let Reduce::Rule(rule) = &term.statistic.reduce else { return Ok(None) };
         let argument = &term.statistic.argument;
+        let rule = match &term.statistic.reduce {
+            Reduce::Rule(rule) => rule,
+            Reduce::Entries => {
+                let cols = self.matrices[argument.matrix].cols;
+                let weights = &term.weight[r.start * cols..r.end * cols];
+                let scaled = weights.chunks_exact(cols.max(1)).zip(r.clone()).flat_map(|(line, row)| {
+                    let scale = argument.scale.at(row);
+                    line.iter().map(move |w| w * scale)
+                });
+                return Ok(Some(scaled.collect()));
+            }
+            _ => return Ok(None),
+        };
         let mut block = self.host_block(argument, r)?;
         let cols = self.matrices[argument.matrix].cols;
         for (line, row) in block.chunks_exact_mut(cols.max(1)).zip(r.clone()) {

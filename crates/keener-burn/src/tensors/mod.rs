@@ -65,7 +65,7 @@ pub(crate) fn evaluate(
     }
     batch.bias = host_bias.as_deref();
     let batch = supervision.complete(batch)?;
-    batch.check(options.check_finite)?;
+    batch.check_labelled(options.check_finite, objective.label_count(batch.classes()))?;
     let expected = objective.parameters().len();
     if !batch.parameters.is_empty() && batch.parameters.len() != expected {
         let expected = format!("[{expected}] for {}", objective.name());

@@ -363,6 +363,13 @@ impl TensorSweep {
         Ok(())
     }
 
+    /// Every entry, row by row.
+    fn entries(&self, s: &Statistic<f32>) -> Result<Stat<f32>> {
+        let mut values = Vec::new();
+        self.host_rows(&s.argument, &mut |row, x| values.extend(at_row(&s.argument, row, x)))?;
+        Ok(Stat { values, ..Stat::default() })
+    }
+
     /// What a rule makes of complete rows.
     fn ruled(&self, s: &Statistic<f32>, rule: &dyn RowRule<f32>) -> Result<Stat<f32>> {
         let rows = self.matrices[s.argument.matrix].rows;
@@ -500,6 +507,7 @@ impl Sweep<f32> for TensorSweep {
             match &s.reduce {
                 Reduce::Gather(_) => results[k] = self.gather(s)?,
                 Reduce::Rule(rule) => results[k] = self.ruled(s, &**rule)?,
+                Reduce::Entries => results[k] = self.entries(s)?,
                 Reduce::TopK(_) | Reduce::KthLargest(_) => results[k] = self.largest(s)?,
                 _ => {
                     let shape = self.shape(first);

@@ -1,5 +1,7 @@
 //! The reproductions, one file or folder a paper.
 
+mod aggregate;
+mod any_loss;
 mod comp_sum;
 mod contrastive_behaviour;
 mod ldr;
@@ -11,4 +13,6 @@ pub(crate) const REPRODUCTIONS: &[Reproduction] = &[
     comp_sum::REPRODUCTION,              // 6
     contrastive_behaviour::REPRODUCTION, // 12
     ldr::REPRODUCTION,                   // 15
+    aggregate::REPRODUCTION,             // 17
+    any_loss::REPRODUCTION,              // 18
 ];

@@ -1,7 +1,7 @@
 //! Bounds, risks, thresholds and planners as functions.
 
-pub mod comp_sum;
 pub mod aggregate;
+pub mod comp_sum;
 mod cosine_softmax;
 mod root;
 

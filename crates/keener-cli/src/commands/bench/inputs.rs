@@ -44,6 +44,8 @@ pub(super) struct Inputs<T> {
     pub(super) positives: Option<Sparse>,
     /// Every row is its own sample, seen for the first time.
     samples: (Vec<u32>, SampleStore<T>),
+    /// The bag of each row, and the responses of bags.
+    pub(super) bags: Option<(Vec<u32>, Matrix<T>)>,
     /// Class centres that the queries scatter around, kept only so that their memory is not free.
     centres: Option<Matrix<T>>,
 }
@@ -52,6 +54,8 @@ pub(super) struct Inputs<T> {
 const NOISE: f64 = 2.0;
 /// Positive classes of a row, where there are several.
 const POSITIVES: usize = 3;
+/// Rows of a bag.
+const BAG: usize = 8;
 
 impl<T: Real> Inputs<T> {
     /// Inputs from a seed. Queries and candidates are normal (candidates divided by √d, so that scores have unit
@@ -94,6 +98,7 @@ impl<T: Real> Inputs<T> {
             targets: None,
             positives: None,
             samples: first_visit(batch),
+            bags: None,
             centres: None,
         };
         match reads {
@@ -117,7 +122,7 @@ impl<T: Real> Inputs<T> {
                 other.extend((batch * dim..candidates * dim).map(|_| spread * StandardNormal.sample(&mut rng)));
                 inputs.candidates = Some(Matrix::new(other, dim));
             }
-            Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores => {
+            Reads::ClassHead | Reads::MultiLabel | Reads::TwoScores | Reads::BinaryHead | Reads::Bags => {
                 inputs.queries = normal(&mut rng, batch, 1.0);
                 inputs.candidates = Some(normal(&mut rng, candidates, head));
                 if reads == Reads::TwoScores {
@@ -132,6 +137,11 @@ impl<T: Real> Inputs<T> {
                         row
                     };
                     inputs.positives = Some(Sparse::from_rows((0..batch).map(|_| row(&mut rng)).collect::<Vec<_>>()));
+                } else if reads == Reads::Bags {
+                    let count = batch.div_ceil(BAG);
+                    let of_rows = (0..batch).map(|row| (row / BAG) as u32).collect();
+                    let responses = (0..count * candidates).map(|_| T::of(rng.random_range(0.0..1.0))).collect();
+                    inputs.bags = Some((of_rows, Matrix::new(responses, candidates)));
                 } else {
                     inputs.targets = targets;
                 }
@@ -141,7 +151,7 @@ impl<T: Real> Inputs<T> {
     }
 
     /// Inputs from `queries.npy` `[B, d]`, `candidates.npy` `[N, d]` (unless the batch is compared with itself),
-    /// `second.npy` where two versions are read, and `targets.npy` `[B]`. `given` are B, d and N where they were given.
+    /// `second.npy` where two versions are read, and `targets.npy` `[B]`, or `bags.npy` `[B]` and `responses.npy` `[M, N]`. `given` are B, d and N where they were given.
     pub(super) fn read(folder: &Path, reads: Reads, given: [Option<usize>; 3]) -> Result<Self>
     where
         T: npyz::Deserialize,
@@ -151,7 +161,11 @@ impl<T: Real> Inputs<T> {
         let candidates = if own { None } else { Some(matrix(&folder.join("candidates.npy"))?) };
         let second = if reads == Reads::TwoScores { Some(matrix(&folder.join("second.npy"))?) } else { None };
         let path = folder.join("targets.npy");
-        let mut targets = match path.exists() || reads != Reads::PairedViews {
+        let bags = match reads {
+            Reads::Bags => Some((labels(&folder.join("bags.npy"))?, matrix(&folder.join("responses.npy"))?)),
+            _ => None,
+        };
+        let mut targets = match path.exists() || !matches!(reads, Reads::PairedViews | Reads::Bags) {
             true => Some(labels(&path)?),
             false => None,
         };
@@ -177,7 +191,8 @@ impl<T: Real> Inputs<T> {
             }
         }
         let samples = first_visit(sizes.batch);
-        let mut inputs = Self { sizes, queries, candidates, second, targets, positives: None, samples, centres: None };
+        let mut inputs =
+            Self { sizes, queries, candidates, second, targets, positives: None, bags, samples, centres: None };
         if reads == Reads::MultiLabel {
             inputs.positives = inputs.targets.take().map(|t| Sparse::one_per_row(t.into_iter().map(Some)));
         }
@@ -196,6 +211,9 @@ impl<T: Real> Inputs<T> {
         if let Some(targets) = &self.targets {
             batch = batch.with_targets(targets.as_slice());
         }
+        if let Some((of_rows, responses)) = &self.bags {
+            batch = batch.with_bags(of_rows.as_slice(), responses.view()?);
+        }
         if let Some(positives) = &self.positives {
             batch = batch.with_positives(std::borrow::Cow::Borrowed(positives));
         }
@@ -212,7 +230,8 @@ impl<T: Real> Inputs<T> {
         let numbers: usize = self.matrices().map(|m| m.data.len()).sum();
         let indices =
             self.targets.as_ref().map_or(0, Vec::len) + self.positives.as_ref().map_or(0, |p| p.len() + p.rows());
-        numbers * size_of::<T>() + indices * size_of::<u32>()
+        let bags = self.bags.as_ref().map_or(0, |(b, y)| b.len() * size_of::<u32>() + y.data.len() * size_of::<T>());
+        numbers * size_of::<T>() + bags + indices * size_of::<u32>()
     }
 }
 
@@ -267,9 +286,14 @@ mod tests {
     #[test]
     fn a_seed_fixes_the_inputs_and_their_kind_fits() {
         let sizes = Sizes { batch: 6, dim: 4, candidates: 9, classes: Some(3) };
-        for reads in
-            [Reads::ClassHead, Reads::MultiLabel, Reads::LabelledEmbeddings, Reads::PairedViews, Reads::TwoScores]
-        {
+        for reads in [
+            Reads::ClassHead,
+            Reads::MultiLabel,
+            Reads::LabelledEmbeddings,
+            Reads::PairedViews,
+            Reads::TwoScores,
+            Reads::Bags,
+        ] {
             let (a, b) = (Inputs::<f64>::seeded(sizes, reads, 7), Inputs::<f64>::seeded(sizes, reads, 7));
             assert_eq!(a.queries.data, b.queries.data);
             assert_ne!(a.queries.data, Inputs::<f64>::seeded(sizes, reads, 8).queries.data);

@@ -133,13 +133,20 @@ impl Args {
                 _ => batch,
             },
             (Reads::PairedViews, given) => given.unwrap_or(batch),
+            (Reads::BinaryHead, given) => given.unwrap_or(2),
+            (Reads::Bags, given) => given.unwrap_or(1),
             (_, given) => given.unwrap_or(8192),
         };
         if reads == Reads::PairedViews && candidates < batch {
             let message = format!("{name} reads pairs: {candidates} candidates are fewer than the batch of {batch}");
             return wrong(message, format!("--candidates {batch} or more"));
         }
-        let most = if compares_batch_with_itself(reads) { batch } else { candidates };
+        let most = match reads {
+            _ if compares_batch_with_itself(reads) => batch,
+            // One column tells two classes apart.
+            Reads::BinaryHead => candidates.max(2),
+            _ => candidates,
+        };
         let classes = match (reads, self.classes) {
             (Reads::PairedViews, None) => None,
             (Reads::PairedViews, Some(_)) => {
@@ -153,6 +160,7 @@ impl Args {
             }
             (_, Some(classes)) => Some(classes),
             (Reads::LabelledEmbeddings, None) => Some((batch / 2).max(1)),
+            (Reads::BinaryHead, None) => Some(most),
             (_, None) => Some(candidates),
         };
         Ok(Sizes { batch, dim, candidates, classes })

@@ -10,7 +10,7 @@ const MOST_CURVES: usize = 10;
 
 /// Means with their intervals.
 pub(crate) fn forest(board: &Board) -> Svg {
-    let metric = Metric::of(board.scenario.task())[0];
+    let metric = Metric::of(board.scenario)[0];
     let row = |row: &keener_burn::compare::Row| {
         let found = row.metric(metric)?;
         let emphasis = match row.verdict {
@@ -31,7 +31,7 @@ pub(crate) fn forest(board: &Board) -> Svg {
 
 /// Paired differences to the best.
 pub(crate) fn differences(board: &Board) -> Svg {
-    let metric = Metric::of(board.scenario.task())[0];
+    let metric = Metric::of(board.scenario)[0];
     let row = |row: &keener_burn::compare::Row| {
         let found = row.difference?;
         let emphasis = if row.verdict == Verdict::Worse { Emphasis::Plain } else { Emphasis::Tied };

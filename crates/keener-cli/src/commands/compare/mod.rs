@@ -16,7 +16,7 @@ use crate::paths::shell;
 use anyhow::Result;
 use data::DataArgs;
 use folder::{Folder, Interrupted, Plan};
-use keener_burn::compare::{self, CompareConfig, CompareError, Outcome, Scenario};
+use keener_burn::compare::{self, Candidate, CompareConfig, CompareError, Outcome, Scenario};
 use keener_data::Samples;
 use keener_data::noise::NoiseKind;
 use settings::Settings;
@@ -46,6 +46,8 @@ enum ScenarioArg {
     NoisyLabels,
     /// Train on some classes, retrieve among others
     UnseenClasses,
+    /// Rare classes: F1, G-mean and balanced accuracy
+    Imbalanced,
 }
 
 impl From<ScenarioArg> for Scenario {
@@ -55,6 +57,7 @@ impl From<ScenarioArg> for Scenario {
             ScenarioArg::FewLabels => Self::FewLabels,
             ScenarioArg::NoisyLabels => Self::NoisyLabels,
             ScenarioArg::UnseenClasses => Self::UnseenClasses,
+            ScenarioArg::Imbalanced => Self::Imbalanced,
         }
     }
 }
@@ -156,6 +159,9 @@ pub(crate) struct Args {
     /// Which labels are wrong under noisy-labels [default: uniform]
     #[arg(long, value_enum)]
     noise_kind: Option<NoiseArg>,
+    /// How many times the most frequent class outnumbers the rarest under imbalance [default: 10]
+    #[arg(long, value_name = "RATIO")]
+    imbalance: Option<f64>,
     /// Fixes splits, noise, weights and batches [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -217,6 +223,9 @@ impl Args {
         if config.labels_per_class != default.labels_per_class {
             words.extend(["--labels-per-class".into(), config.labels_per_class.to_string().into()]);
         }
+        if config.imbalance != default.imbalance {
+            words.extend(["--imbalance".into(), config.imbalance.to_string().into()]);
+        }
         if config.noise != default.noise {
             words.extend(["--noise".into(), config.noise.to_string().into()]);
         }
@@ -260,6 +269,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
     settings.data.fingerprint = Some(data.fingerprint()?);
     let workers = rayon::current_num_threads();
     let config = &mut settings.compare;
+    if args.objectives.is_none() && args.config.is_none() && config.scenarios == [Scenario::Imbalanced] {
+        config.objectives = compare::imbalanced_objectives(data.num_classes());
+    }
+    for objective in &config.objectives {
+        let candidate = Candidate::new(objective, config.head).map_err(shown)?;
+        candidate.check_classes(data.num_classes()).map_err(shown)?;
+    }
     for scenario in &config.scenarios {
         compare::Splits::draw(&data, *scenario, config).map_err(shown)?;
     }

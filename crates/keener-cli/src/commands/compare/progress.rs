@@ -31,7 +31,7 @@ impl Progress {
                 format!("{} {}: chose {} at {}", t.scenario, t.objective, t.chosen.spec, t.chosen.learning_rate)
             }
             Line::Unit(u) => {
-                let metric = Metric::of(u.scenario.task())[0];
+                let metric = Metric::of(u.scenario)[0];
                 let value = match u.measures.as_ref().and_then(|m| m.get(metric)) {
                     Some(value) => format!("{} {value:.3}", metric.title()),
                     None => format!("failed: {}", u.failed.as_deref().unwrap_or("")),

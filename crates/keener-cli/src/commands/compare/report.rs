@@ -64,6 +64,10 @@ fn about(compared: &Compared<'_>, scenario: Scenario) -> String {
                 NoiseKind::ClassDependent => "each that of the next class",
             }
         ),
+        Scenario::Imbalanced => format!(
+            "Classes of falling size, the rarest with 1/{} of the rows of the most frequent, in training and in test.",
+            config.imbalance
+        ),
         Scenario::UnseenClasses => {
             "Training on half of the classes; every test row of the other half is a query among the \
              other test rows. Which classes are trained on differs between repeats."

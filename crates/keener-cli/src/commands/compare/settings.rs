@@ -33,7 +33,10 @@ const KEYS: &[Key] = &[
         "\"0123456789abcdef\"",
     ),
     Key::new("compare.objectives", "as `keener objectives` explains; parameters given here are not tuned"),
-    Key::new("compare.scenarios", "full, few-labels, noisy-labels, unseen-classes; each has its own leader board"),
+    Key::new(
+        "compare.scenarios",
+        "full, few-labels, noisy-labels, unseen-classes, imbalanced; each has its own leader board",
+    ),
     Key::new("compare.head", "auto, linear, cosine or projection"),
     Key::new("compare.hidden", "width of the trunk's hidden layer"),
     Key::new("compare.embedding", "width of the embeddings"),
@@ -48,6 +51,7 @@ const KEYS: &[Key] = &[
     Key::new("compare.labels_per_class", "labelled rows a class under few-labels"),
     Key::new("compare.noise", "share of wrong labels under noisy-labels"),
     Key::new("compare.noise_kind", "uniform, or class-dependent: labels of the next class"),
+    Key::new("compare.imbalance", "most frequent over rarest class under imbalanced"),
     Key::new("compare.most_tested", "most rows of a test part"),
 ];
 
@@ -148,6 +152,7 @@ impl Args {
         config.seed = self.seed.unwrap_or(config.seed);
         config.noise = self.noise.unwrap_or(config.noise);
         config.noise_kind = self.noise_kind.map_or(config.noise_kind, Into::into);
+        config.imbalance = self.imbalance.unwrap_or(config.imbalance);
     }
 
     fn check_task(&self, config: &CompareConfig) -> Result<()> {

@@ -29,8 +29,9 @@ fn of_probabilities(metric: Metric) -> bool {
 
 /// The leader board of a scenario.
 pub(crate) fn board(board: &Board) -> Table {
+    let known = |m: &Metric| *m == Metric::of(board.scenario)[0] || board.rows.iter().any(|r| r.metric(*m).is_some());
     let metrics: Vec<Metric> =
-        Metric::of(board.scenario.task()).iter().copied().filter(|m| !of_probabilities(*m)).collect();
+        Metric::of(board.scenario).iter().copied().filter(|m| !of_probabilities(*m) && known(m)).collect();
     let mut table = Table::new(format!("{}: leader board by {}", board.scenario.title(), board.decides))
         .column(Column::text("objective"))
         .column(Column::number(metrics[0].title(), 3))
@@ -56,7 +57,8 @@ pub(crate) fn board(board: &Board) -> Table {
             cells.push(row.metric(*metric).map_or(Cell::Missing, |m| Cell::from(m.mean)));
         }
         cells.push(Cell::from(row.seconds));
-        let parameters = row.chosen.spec.strip_prefix(row.objective.as_str()).unwrap_or(&row.chosen.spec);
+        let objective = row.objective.split('@').next().unwrap_or_default();
+        let parameters = row.chosen.spec.strip_prefix(objective).unwrap_or(&row.chosen.spec);
         cells.push(Cell::from(parameters.trim_start_matches([':', ','])));
         cells.push(Cell::from(row.chosen.learning_rate.to_string()));
         table.push(cells);
@@ -73,8 +75,7 @@ pub(crate) fn board(board: &Board) -> Table {
 
 /// How well probabilities are calibrated, raw and after temperature scaling; none for retrieval.
 pub(crate) fn probabilities(board: &Board) -> Option<Table> {
-    let metrics: Vec<Metric> =
-        Metric::of(board.scenario.task()).iter().copied().filter(|m| of_probabilities(*m)).collect();
+    let metrics: Vec<Metric> = Metric::of(board.scenario).iter().copied().filter(|m| of_probabilities(*m)).collect();
     if metrics.is_empty() {
         return None;
     }

@@ -1,5 +1,6 @@
 //! `keener theory`: what can be computed instead of trained.
 
+mod aggregate;
 mod comp_sum;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Topic {
+    /// Responses known by bag: the risk over the interpolation, the best one, and the best size of a private bag
+    Aggregate(aggregate::Args),
     /// The comp-sum family: what a surrogate excess guarantees about the error
     CompSum(comp_sum::Args),
 }
@@ -26,6 +29,7 @@ enum Topic {
 /// Parameters out of range; a plot that cannot be written.
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.topic {
+        Topic::Aggregate(args) => aggregate::run(&args),
         Topic::CompSum(args) => comp_sum::run(&args),
     }
 }

@@ -59,6 +59,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("train.optimizer.epsilon", "adamw: added to the root of the mean squared gradient", "1e-8"),
     Key::optional("train.optimizer.momentum", "sgd", "0.9"),
     Key::optional("train.optimizer.nesterov", "sgd: whether the step looks ahead", "true"),
+    Key::new("train.class_weights", "none or balanced, for objectives that take weights of classes"),
     Key::new("train.attack.epsilon", "largest change of a feature, for objectives that read an attacked version"),
     Key::new("train.attack.steps", "of the attack; more than one start at random"),
     Key::new("train.attack.step_size", "length of a step, in parts of epsilon"),
@@ -72,7 +73,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("train.attack.clip_max", "greatest value of a feature", "1.0"),
     Key::optional(
         "train.sampler.kind",
-        "shuffle, classes_per_batch or pairs; left out: as the objective needs",
+        "shuffle, stratified, classes_per_batch, pairs or bags; left out: as the objective needs",
         "\"classes_per_batch\"",
     ),
     Key::optional("train.sampler.classes", "classes_per_batch: classes a batch", "16"),
