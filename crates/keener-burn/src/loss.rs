@@ -258,9 +258,11 @@ impl ObjectiveLoss {
         }
         let found = engine::evaluate(objective, &batch, &options)?;
         let value = found.loss;
-        let gradients = to_operands(found.gradients, &shapes(&operands), &device);
+        let shapes = shapes(&operands);
+        let gradients = to_operands(found.gradients, &shapes, &device);
         let output = scalar(value, &device);
         let pull: PullBack = Arc::new(move |upstream, wanted| {
+            let device = upstream.device();
             let factor = attach::read(upstream, "the upstream gradient").map_or(f32::NAN, |v| v[0]);
             let mut out: Operands = Default::default();
             for k in 0..attach::INPUTS {
@@ -270,6 +272,7 @@ impl ObjectiveLoss {
                     Operand::Matrix(t) => Operand::Matrix(t * factor),
                 });
             }
+            without_part(&mut out, wanted, &shapes, &device);
             out
         });
         let loss = attach::attach(operands, output, pull);
@@ -323,6 +326,7 @@ impl ObjectiveLoss {
             let gradients = kept.with_dependent_mut(|_, pass| pass.backward(&weights));
             let mut out = to_operands(gradients.unwrap_or_default(), &shapes, &device);
             out.iter_mut().zip(wanted).filter(|(_, wanted)| !wanted).for_each(|(g, _)| *g = None);
+            without_part(&mut out, wanted, &shapes, &device);
             out
         });
         Ok(attach::attach(operands, output, pull))
@@ -364,6 +368,19 @@ fn shapes(operands: &Operands) -> Shapes {
         Some(Operand::Vector(t)) => [1, t.dims()[0]],
         None => [0, 0],
     })
+}
+
+/// Zeros for tracked inputs that take no part in an objective: the graph wants a gradient of each.
+fn without_part(out: &mut Operands, wanted: [bool; attach::INPUTS], shapes: &Shapes, device: &Device) {
+    for (k, gradient) in out.iter_mut().enumerate() {
+        if wanted[k] && gradient.is_none() {
+            let [rows, cols] = shapes[k];
+            *gradient = Some(match k < 5 {
+                true => Operand::Matrix(Tensor::zeros([rows, cols], device)),
+                false => Operand::Vector(Tensor::zeros([cols], device)),
+            });
+        }
+    }
 }
 
 /// Gradients as tensors in the shapes of their inputs; absent where the engine computed none.

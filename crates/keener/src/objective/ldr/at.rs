@@ -19,7 +19,8 @@ pub(super) struct At<T> {
     margin: T,
 }
 
-/// Below this part of λ the logarithm of the mean has lost digits, and is computed from `Σ (e^u − 1)`.
+/// Below this part of λ the logarithm of the mean has lost digits. Where that is so for most rows (λ is far above the margins), it is
+/// computed once more from `Σ (e^u − 1)`; a few rows whose loss happens to be near 0 keep an absolute error of some ulp of λ.
 const NEAR_ONE: f64 = 0.01;
 
 impl<T: Real> At<T> {
@@ -51,7 +52,7 @@ impl<T: Real> At<T> {
             p_others.push(if counted { p } else { T::zero() });
         }
         let near = |row: usize| targets[row] != NONE && part[row].abs() < T::of(NEAR_ONE);
-        if (0..targets.len()).any(near) {
+        if 2 * (0..targets.len()).filter(|row| near(*row)).count() > targets.len() {
             let shift: Vec<T> = (0..targets.len()).map(|row| (margin - f.target[row]) * inverse[row]).collect();
             let argument = f.argument(&inverse).shifted(shift);
             let excess = Statistic::sum(Map::Expm1, argument, Set::others(targets.into()));
