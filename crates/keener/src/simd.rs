@@ -225,6 +225,10 @@ kernel! {
     /// Whether every number is finite.
     all_finite(x: &[T]) -> bool
 }
+kernel! {
+    /// `out_b = max` of the b-th block of [`LANES`] entries; the last block may be shorter.
+    block_max(out: &mut [T], x: &[T])
+}
 
 mod body {
     use super::LANES;
@@ -716,6 +720,28 @@ mod body {
     pub(super) fn select<T: Real, const FMA: bool>(out: &mut [T], x: &[T], keep: &[T], fill: T) {
         for ((o, x), k) in out.iter_mut().zip(x).zip(keep) {
             *o = if *k != T::zero() { *x } else { fill };
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn block_max<T: Real, const FMA: bool>(out: &mut [T], x: &[T]) {
+        let blocks = x.chunks_exact(LANES);
+        let rest = blocks.remainder();
+        let whole = blocks.len();
+        for (o, block) in out.iter_mut().zip(blocks) {
+            let mut lanes = [T::neg_infinity(); LANES];
+            lanes.copy_from_slice(block);
+            let mut width = LANES / 2;
+            while width > 0 {
+                for k in 0..width {
+                    lanes[k] = lanes[k].vmax(lanes[k + width]);
+                }
+                width /= 2;
+            }
+            *o = lanes[0];
+        }
+        if let (Some(o), false) = (out.get_mut(whole), rest.is_empty()) {
+            *o = rest.iter().fold(T::neg_infinity(), |m, x| m.vmax(*x));
         }
     }
 

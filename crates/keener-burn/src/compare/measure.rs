@@ -4,6 +4,7 @@ use super::config::{Scenario, Task};
 use super::fit::Rows;
 use super::thresholds::moved;
 use crate::Error;
+use keener::metrics::Measure;
 use keener::metrics::calibration::{DEFAULT_BINS, ece, fit_temperature};
 use keener::metrics::classification::{ConfusionMatrix, accuracy, argmax, brier, nll_from_logits, softmax};
 use keener::metrics::ranking::macro_auroc;
@@ -224,8 +225,8 @@ pub(crate) fn classify(
 
 /// Numbers of embeddings, each row a query among the others.
 pub(crate) fn retrieve(embeddings: &[f32], dim: usize, rows: &Rows) -> Result<Measures, Error> {
-    let retrieval = Retrieval { recall_at: vec![1, 10], ..Retrieval::default() };
+    let retrieval = Retrieval::of([Measure::MapAtR, Measure::RecallAt(1), Measure::RecallAt(10)]);
     let found = retrieval.leave_one_out(embeddings, dim, &rows.indices())?;
-    let recall = |k: usize| found.recall_at.iter().find(|(at, _)| *at == k).map_or(f64::NAN, |(_, value)| *value);
-    Ok(Measures::Retrieve { map_at_r: found.map_at_r, recall_at_1: recall(1), recall_at_10: recall(10) })
+    let [map_at_r, recall_at_1, recall_at_10] = [found.means[0], found.means[1], found.means[2]];
+    Ok(Measures::Retrieve { map_at_r, recall_at_1, recall_at_10 })
 }

@@ -23,14 +23,18 @@ pub mod classification;
 pub mod collapse;
 pub mod embedding;
 pub mod hardness;
+mod ladder;
+mod measure;
 pub mod neighbours;
 mod panels;
 pub mod projection;
 pub mod ranking;
+mod ranks;
 pub mod resampling;
 pub mod retrieval;
 mod rows;
 #[cfg(test)]
 mod testing;
 
+pub use measure::Measure;
 pub use panels::Similarity;

@@ -1,10 +1,11 @@
-//! Scores of query panels against all references: what retrieval and the read-outs share.
+//! Scores of query panels against references: what retrieval, verification and the read-outs share.
 
 use super::rows;
-use crate::Result;
 use crate::products::{MatRef, gemm};
 use crate::real::Real;
+use crate::{Error, Result, simd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements of one panel of scores, as long as it keeps at least [`LEAST_ROWS`] rows.
 const PANEL_ELEMENTS: usize = 1 << 22;
@@ -40,19 +41,43 @@ pub(super) struct Prepared<T> {
 impl<T: Real> Prepared<T> {
     /// Checks and prepares embeddings `[n, dim]`; `centre` is subtracted for [`Similarity::Euclidean`].
     pub(super) fn new(what: &str, data: &[T], dim: usize, similarity: Similarity, centre: &[f64]) -> Result<Self> {
+        Self::ordered(what, data, dim, similarity, centre, None)
+    }
+
+    /// The same with row `order[i]` of the data at place `i`.
+    pub(super) fn ordered(
+        what: &str,
+        data: &[T],
+        dim: usize,
+        similarity: Similarity,
+        centre: &[f64],
+        order: Option<&[usize]>,
+    ) -> Result<Self> {
         let rows = rows::matrix(what, data, dim)?;
-        let data: Vec<T> = match similarity {
-            Similarity::Cosine => rows::normalised(what, data, dim)?.0.into_iter().map(T::of).collect(),
-            Similarity::InnerProduct => data.to_vec(),
-            Similarity::Euclidean => data.iter().enumerate().map(|(i, x)| T::of(x.f64() - centre[i % dim])).collect(),
-        };
+        let count = order.map_or(rows, <[usize]>::len);
+        let mut ready = Vec::with_capacity(count * dim);
+        for place in 0..count {
+            let i = order.map_or(place, |order| order[place]);
+            let row = &data[i * dim..(i + 1) * dim];
+            match similarity {
+                Similarity::Cosine => {
+                    let length = rows::norm(row);
+                    if length == 0.0 {
+                        return Err(rows::no_direction(what, i));
+                    }
+                    ready.extend(row.iter().map(|x| T::of(x.f64() / length)));
+                }
+                Similarity::InnerProduct => ready.extend_from_slice(row),
+                Similarity::Euclidean => ready.extend(row.iter().zip(centre).map(|(x, c)| T::of(x.f64() - c))),
+            }
+        }
         let squares = match similarity {
             Similarity::Euclidean => {
-                data.chunks_exact(dim).map(|r| r.iter().map(|x| x.f64() * x.f64()).sum()).collect()
+                ready.chunks_exact(dim).map(|r| r.iter().map(|x| x.f64() * x.f64()).sum()).collect()
             }
             _ => Vec::new(),
         };
-        Ok(Self { data, rows, dim, squares })
+        Ok(Self { data: ready, rows: count, dim, squares })
     }
 }
 
@@ -67,6 +92,47 @@ pub(super) fn mean_row<T: Real>(data: &[T], dim: usize) -> Vec<f64> {
     mean
 }
 
+/// Scores of the queries `rows` against the references `cols`, row-major into `out`.
+///
+/// # Errors
+/// A score that overflows, with its row and column.
+pub(super) fn scores<T: Real>(
+    queries: &Prepared<T>,
+    references: &Prepared<T>,
+    similarity: Similarity,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    out: &mut [T],
+) -> Result<()> {
+    let (dim, width) = (references.dim, cols.len());
+    let some = MatRef::new(&queries.data[rows.start * dim..], rows.len(), dim);
+    let others = MatRef::new(&references.data[cols.start * dim..], width, dim).t();
+    let alpha = if similarity == Similarity::Euclidean { T::of(2.0) } else { T::one() };
+    gemm(alpha, some, others, T::zero(), out, width);
+    if similarity == Similarity::Cosine {
+        return Ok(()); // rows of length one
+    }
+    for (row, query) in out.chunks_exact_mut(width).zip(rows) {
+        if similarity == Similarity::Euclidean {
+            let own = queries.squares[query];
+            for (score, square) in row.iter_mut().zip(&references.squares[cols.clone()]) {
+                // Not `min`, which would turn the NaN of an overflow into 0.
+                let negated = score.f64() - square - own;
+                *score = T::of(if negated > 0.0 { 0.0 } else { negated });
+            }
+        }
+        if !simd::all_finite(row) {
+            let column = row.iter().position(|x| !x.is_finite()).unwrap_or(0);
+            return Err(overflow(row[column], query, cols.start + column));
+        }
+    }
+    Ok(())
+}
+
+fn overflow<T: Real>(value: T, query: usize, column: usize) -> Error {
+    rows::non_finite("the similarity of queries and references", value, query, column)
+}
+
 /// `f(query, its scores against all references)` for every query, in order.
 ///
 /// Panels run in parallel, each with one product; memory is a panel a thread.
@@ -76,35 +142,69 @@ pub(super) fn sweep<T: Real, R: Send>(
     similarity: Similarity,
     f: impl Fn(usize, &[T]) -> R + Sync,
 ) -> Result<Vec<R>> {
-    let (n, dim) = (references.rows, references.dim);
+    let n = references.rows;
     let height = panel_rows(n);
-    let all = MatRef::new(&references.data, n, dim).t();
     let panel = |buffer: &mut Vec<T>, p: usize| -> Result<Vec<R>> {
         let (start, end) = (p * height, queries.rows.min((p + 1) * height));
         buffer.resize((end - start) * n, T::zero());
-        let some = MatRef::new(&queries.data[start * dim..], end - start, dim);
-        let alpha = if similarity == Similarity::Euclidean { T::of(2.0) } else { T::one() };
-        gemm(alpha, some, all, T::zero(), buffer, n);
-        let mut out = Vec::with_capacity(end - start);
-        for (row, query) in buffer.chunks_exact_mut(n).zip(start..end) {
-            if similarity == Similarity::Euclidean {
-                let own = queries.squares[query];
-                for (score, square) in row.iter_mut().zip(&references.squares) {
-                    // Not `min`, which would turn the NaN of an overflow into 0.
-                    let negated = score.f64() - square - own;
-                    *score = T::of(if negated > 0.0 { 0.0 } else { negated });
-                }
-            }
-            if let Some(column) = row.iter().position(|x| !x.is_finite()) {
-                return Err(rows::non_finite("the similarity of queries and references", row[column], query, column));
-            }
-            out.push(f(query, row));
-        }
-        Ok(out)
+        scores(queries, references, similarity, start..end, 0..n, buffer)?;
+        Ok(buffer.chunks_exact(n).zip(start..end).map(|(row, query)| f(query, row)).collect())
     };
     let panels: Vec<Vec<R>> =
         (0..queries.rows.div_ceil(height)).into_par_iter().map_init(Vec::new, panel).collect::<Result<_>>()?;
     Ok(panels.into_iter().flatten().collect())
+}
+
+/// Rows of a panel and columns of a tile.
+const TILE_ROWS: usize = 256;
+const TILE_COLUMNS: usize = 512;
+
+/// Queries cut into panels and references into tiles of nearly equal width, by the shape only.
+///
+/// A score has the same bits whenever its tile is computed; copies of a reference score alike in every tile.
+pub(super) struct Tiling {
+    height: usize,
+    rows: usize,
+    columns: usize,
+    tiles: usize,
+}
+
+impl Tiling {
+    pub(super) fn new(rows: usize, columns: usize) -> Self {
+        // Few queries are still shared out among threads.
+        let height = rows.div_ceil(8).clamp(LEAST_ROWS, TILE_ROWS);
+        Self { height, rows, columns, tiles: columns.div_ceil(TILE_COLUMNS).max(1) }
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.rows.div_ceil(self.height)
+    }
+
+    pub(super) fn panel(&self, p: usize) -> Range<usize> {
+        p * self.height..self.rows.min((p + 1) * self.height)
+    }
+
+    pub(super) fn tiles(&self) -> usize {
+        self.tiles
+    }
+
+    pub(super) fn tile(&self, t: usize) -> Range<usize> {
+        t * self.columns / self.tiles..(t + 1) * self.columns / self.tiles
+    }
+
+    pub(super) fn widest(&self) -> usize {
+        self.columns.div_ceil(self.tiles)
+    }
+
+    /// The tiles that hold any of these columns.
+    pub(super) fn holding(&self, columns: &Range<usize>) -> Range<usize> {
+        if columns.is_empty() {
+            return 0..0;
+        }
+        // The first tile that ends beyond the column: `(t + 1) · columns / tiles > column` in whole numbers.
+        let at = |column: usize| ((column + 1) * self.tiles - 1) / self.columns;
+        at(columns.start)..at(columns.end - 1) + 1
+    }
 }
 
 /// The `k` greatest scores as `(score, index)`, greatest first, the lower index first on ties; `skip` is left out.

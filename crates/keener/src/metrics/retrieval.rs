@@ -1,62 +1,66 @@
 //! Whether embeddings find others of their class.
 
-use super::panels::{Prepared, Similarity, mean_row, sweep, top_k};
+use super::measure::Measure;
+use super::panels::{Similarity, mean_row};
+use super::ranks::{Grouped, ranks};
 use super::rows;
 use crate::real::Real;
 use crate::{Error, Result};
-use std::collections::HashMap;
 
 /// Retrieval metrics of embeddings with labels.
 ///
 /// Each query ranks the references by similarity; of equally similar references the one with the lower index comes
 /// first. Relevant are the references that carry the query's label; R is their number. Queries without any relevant
-/// reference are excluded from all means and counted. Labels are any numbers, only equality matters. Work is done in
-/// panels of queries against all references; memory is one panel a thread, and only R results a query are sorted.
+/// reference are excluded from all means and counted. Labels are any numbers, only equality matters. Scores are computed
+/// tile by tile and never stored: irrelevant references are counted, not sorted.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retrieval {
     /// How embeddings are compared. Default: cosine.
     pub similarity: Similarity,
-    /// The cut-offs k of recall@k. Default: 1, 2, 4, 8 as in Song et al. (2015, arXiv 1511.06452).
-    pub recall_at: Vec<usize>,
+    /// What is reported. Default: recall@1, 2, 4, 8 as in Song et al. (2015, arXiv 1511.06452), R-precision, MAP@R and MRR.
+    /// [`Measure::Map`] and [`Measure::Ndcg`] look at whole rankings and take about twice as long.
+    pub measures: Vec<Measure>,
 }
 
 impl Default for Retrieval {
     fn default() -> Self {
-        Self { similarity: Similarity::Cosine, recall_at: vec![1, 2, 4, 8] }
+        let mut measures: Vec<Measure> = [1, 2, 4, 8].map(Measure::RecallAt).to_vec();
+        measures.extend([Measure::RPrecision, Measure::MapAtR, Measure::Mrr]);
+        Self { similarity: Similarity::Cosine, measures }
     }
 }
 
-/// What [`Retrieval`] reports; means over the queries that have a relevant reference.
+/// What [`Retrieval`] reports.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct RetrievalReport {
-    /// `(k, share of queries with a relevant reference among the k nearest)`: recall@k as metric learning uses it, Song
-    /// et al., *Deep Metric Learning via Lifted Structured Feature Embedding* (2015, arXiv 1511.06452).
-    pub recall_at: Vec<(usize, f64)>,
-    /// Share of queries whose nearest reference is relevant.
-    pub precision_at_1: f64,
-    /// Share of relevant references among the R nearest.
-    pub r_precision: f64,
-    /// `(1/R) Σ_{i≤R} P(i) [the i-th is relevant]`, P(i) the precision among the i nearest: Musgrave et al., *A Metric
-    /// Learning Reality Check* (2020, arXiv 2003.08505), as is R-precision.
-    pub map_at_r: f64,
-    /// Mean of 1 / rank of the first relevant reference, Voorhees, *The TREC-8 Question Answering Track Report* (1999).
-    pub mrr: f64,
-    /// Queries that the means are over.
-    pub queries: usize,
+    /// What was asked for.
+    pub measures: Vec<Measure>,
+    /// The mean of each measure over the queries that have a relevant reference.
+    pub means: Vec<f64>,
+    /// The measures of each of these queries `[queries.len(), measures.len()]`, for intervals.
+    #[serde(skip)]
+    pub values: Vec<f64>,
+    /// These queries, upwards.
+    #[serde(skip)]
+    pub queries: Vec<usize>,
     /// Queries without a relevant reference.
     pub excluded: usize,
 }
 
-/// One query's share in the report.
-#[derive(Clone, Copy)]
-struct Outcome {
-    first: usize,
-    r_precision: f64,
-    map_at_r: f64,
+impl RetrievalReport {
+    /// The mean of one measure, if it was asked for.
+    pub fn mean(&self, measure: Measure) -> Option<f64> {
+        self.measures.iter().position(|m| *m == measure).map(|k| self.means[k])
+    }
 }
 
 impl Retrieval {
+    /// These measures by cosine.
+    pub fn of(measures: impl Into<Vec<Measure>>) -> Self {
+        Self { similarity: Similarity::Cosine, measures: measures.into() }
+    }
+
     /// Each row of the embeddings `[n, dim]` queries all the others.
     ///
     /// # Errors
@@ -65,8 +69,8 @@ impl Retrieval {
     pub fn leave_one_out<T: Real>(&self, embeddings: &[T], dim: usize, labels: &[usize]) -> Result<RetrievalReport> {
         let n = rows::matrix("embeddings", embeddings, dim)?;
         rows::same_length("labels", labels.len(), n)?;
-        let all = Prepared::new("embeddings", embeddings, dim, self.similarity, &mean_row(embeddings, dim))?;
-        self.report(&all, labels, &all, labels, true)
+        let all = Grouped::new("embeddings", embeddings, dim, labels, self.similarity, &self.centre(embeddings, dim))?;
+        self.report(&all, &all, true)
     }
 
     /// Each row of the queries `[q, dim]` is compared with every row of the references `[n, dim]`.
@@ -83,82 +87,40 @@ impl Retrieval {
     ) -> Result<RetrievalReport> {
         let n = rows::matrix("references", references, dim)?;
         rows::same_length("reference labels", reference_labels.len(), n)?;
-        let centre = mean_row(references, dim);
-        let queries = Prepared::new("queries", queries, dim, self.similarity, &centre)?;
-        rows::same_length("query labels", query_labels.len(), queries.rows)?;
-        let references = Prepared::new("references", references, dim, self.similarity, &centre)?;
-        self.report(&queries, query_labels, &references, reference_labels, false)
+        let q = rows::matrix("queries", queries, dim)?;
+        rows::same_length("query labels", query_labels.len(), q)?;
+        let centre = self.centre(references, dim);
+        let queries = Grouped::new("queries", queries, dim, query_labels, self.similarity, &centre)?;
+        let references = Grouped::new("references", references, dim, reference_labels, self.similarity, &centre)?;
+        self.report(&queries, &references, false)
     }
 
-    fn report<T: Real>(
-        &self,
-        queries: &Prepared<T>,
-        query_labels: &[usize],
-        references: &Prepared<T>,
-        reference_labels: &[usize],
-        leave_one_out: bool,
-    ) -> Result<RetrievalReport> {
-        if self.recall_at.contains(&0) {
-            return Err(Error::parameter("recall_at", 0, "cut-offs of at least 1"));
-        }
-        let mut members: HashMap<usize, usize> = HashMap::new();
-        reference_labels.iter().for_each(|&y| *members.entry(y).or_default() += 1);
-        let outcomes = sweep(queries, references, self.similarity, |query, scores| {
-            let own = leave_one_out.then_some(query);
-            let relevant = |j: usize| reference_labels[j] == query_labels[query] && Some(j) != own;
-            let r = members.get(&query_labels[query]).copied().unwrap_or(0) - usize::from(leave_one_out);
-            if r == 0 {
-                return None;
-            }
-            Some(outcome(scores, own, relevant, r))
+    fn centre<T: Real>(&self, references: &[T], dim: usize) -> Vec<f64> {
+        if self.similarity == Similarity::Euclidean { mean_row(references, dim) } else { Vec::new() }
+    }
+
+    fn report<T: Real>(&self, queries: &Grouped<T>, references: &Grouped<T>, itself: bool) -> Result<RetrievalReport> {
+        self.measures.iter().try_for_each(Measure::check)?;
+        let depth = |r: usize| self.measures.iter().map(|m| m.depth(r)).max().unwrap_or(1);
+        let found = ranks(queries, references, itself, self.similarity, depth, |_, r, ranks| {
+            self.measures.iter().map(|m| m.of_ranks(ranks, r)).collect::<Box<[f64]>>()
         })?;
-        let known: Vec<Outcome> = outcomes.iter().flatten().copied().collect();
-        if known.is_empty() {
+        if found.is_empty() {
             return Err(Error::Undefined {
                 what: "retrieval".to_string(),
                 reason: "no query has a reference of its class".to_string(),
             });
         }
-        let mean = |f: &dyn Fn(&Outcome) -> f64| known.iter().map(f).sum::<f64>() / known.len() as f64;
-        let recall = |k: usize| mean(&|o| f64::from(o.first <= k));
+        let n = found.len() as f64;
+        let mean = |k: usize| found.iter().map(|(_, values)| values[k]).sum::<f64>() / n;
         Ok(RetrievalReport {
-            recall_at: self.recall_at.iter().map(|&k| (k, recall(k))).collect(),
-            precision_at_1: recall(1),
-            r_precision: mean(&|o| o.r_precision),
-            map_at_r: mean(&|o| o.map_at_r),
-            mrr: mean(&|o| 1.0 / o.first as f64),
-            queries: known.len(),
-            excluded: outcomes.len() - known.len(),
+            means: (0..self.measures.len()).map(mean).collect(),
+            measures: self.measures.clone(),
+            excluded: queries.rows() - found.len(),
+            queries: found.iter().map(|(query, _)| *query).collect(),
+            values: found.iter().flat_map(|(_, values)| values.iter().copied()).collect(),
         })
     }
-}
-
-/// Rank of the first relevant reference, and the two means over the R nearest.
-fn outcome<T: Real>(scores: &[T], own: Option<usize>, relevant: impl Fn(usize) -> bool, r: usize) -> Outcome {
-    let mut nearest = Vec::with_capacity(2 * r);
-    top_k(scores, r, own, &mut nearest);
-    let (mut found, mut sum, mut first) = (0, 0.0, None);
-    for (i, &(_, j)) in nearest.iter().enumerate() {
-        if relevant(j) {
-            found += 1;
-            sum += found as f64 / (i + 1) as f64;
-            first.get_or_insert(i + 1);
-        }
-    }
-    let first = first.unwrap_or_else(|| rank_of_first(scores, own, relevant));
-    Outcome { first, r_precision: f64::from(found) / r as f64, map_at_r: sum / r as f64 }
-}
-
-/// Rank of the best relevant reference by counting what comes before it.
-fn rank_of_first<T: Real>(scores: &[T], own: Option<usize>, relevant: impl Fn(usize) -> bool) -> usize {
-    let mut best: Option<(T, usize)> = None;
-    for (j, &s) in scores.iter().enumerate() {
-        if best.is_none_or(|(b, _)| s > b) && relevant(j) {
-            best = Some((s, j));
-        }
-    }
-    let Some((s, at)) = best else { return usize::MAX };
-    1 + scores.iter().enumerate().filter(|&(j, &x)| Some(j) != own && (x > s || (x == s && j < at))).count()
 }
 
 #[cfg(test)]
@@ -196,84 +158,127 @@ mod tests {
         let similarities = [Similarity::Cosine, Similarity::Euclidean, Similarity::InnerProduct];
         for (k, similarity) in similarities.into_iter().enumerate() {
             let agrees = |r: &RetrievalReport, expected: &[f64; 4]| {
-                close(&[r.precision_at_1, r.r_precision, r.map_at_r], &expected[..3], 1e-12);
+                let mean = |measure| r.mean(measure).unwrap();
+                let three = [Measure::RecallAt(1), Measure::RPrecision, Measure::MapAtR].map(mean);
+                close(&three, &expected[..3], 1e-12);
                 // There, reciprocal ranks are averaged in single precision.
-                close(&[r.mrr], &expected[3..], 1e-7);
+                close(&[mean(Measure::Mrr)], &expected[3..], 1e-7);
             };
             let a = with(similarity).leave_one_out(&x, 6, &y).unwrap();
             agrees(&a, &loo[k]);
-            assert_eq!((a.queries, a.excluded), (148, 2));
+            assert_eq!((a.queries.len(), a.excluded), (148, 2));
             let b = with(similarity).against(&q, &yq, &x, &y, 6).unwrap();
             agrees(&b, &against[k]);
-            assert_eq!((b.queries, b.excluded), (35, 5));
+            assert_eq!((b.queries.len(), b.excluded), (35, 5));
         }
     }
 
-    /// Full stable sort of every query's references.
-    fn brute(x: &[f32], y: &[usize], dim: usize, ks: &[usize]) -> RetrievalReport {
+    /// Every measure, with cut-offs that reach beyond the last reference.
+    fn every_measure() -> Vec<Measure> {
+        let cut_offs = [1, 2, 10, 100, 5000].into_iter();
+        let mut all: Vec<Measure> = cut_offs
+            .flat_map(|k| [Measure::RecallAt(k), Measure::FoundAt(k), Measure::PrecisionAt(k), Measure::NdcgAt(k)])
+            .collect();
+        all.extend([Measure::RPrecision, Measure::MapAtR, Measure::Mrr, Measure::Map, Measure::Ndcg]);
+        all
+    }
+
+    /// Means by a full stable sort of every query's references, from the list of hits.
+    fn brute(x: &[f32], y: &[usize], dim: usize, measures: &[Measure]) -> (Vec<f64>, usize) {
         let n = y.len();
-        let (mut recall, mut sums, mut queries) = (vec![0.0; ks.len()], [0.0; 4], 0);
+        let (mut sums, mut queries) = (vec![0.0; measures.len()], 0);
         for i in 0..n {
             let distance = |j: usize| -> f64 {
                 (0..dim).map(|k| (f64::from(x[i * dim + k]) - f64::from(x[j * dim + k])).powi(2)).sum()
             };
             let mut order: Vec<usize> = (0..n).filter(|&j| j != i).collect();
             order.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
-            let hits: Vec<bool> = order.iter().map(|&j| y[j] == y[i]).collect();
-            let r = hits.iter().filter(|h| **h).count();
-            if r == 0 {
+            let hits: Vec<f64> = order.iter().map(|&j| f64::from(y[j] == y[i])).collect();
+            let r = hits.iter().sum::<f64>();
+            if r == 0.0 {
                 continue;
             }
             queries += 1;
-            let first = hits.iter().position(|h| *h).unwrap();
-            ks.iter().zip(&mut recall).for_each(|(&k, s)| *s += f64::from(first < k));
-            let precision = |m: usize| hits[..m].iter().filter(|h| **h).count() as f64 / m as f64;
-            sums[0] += f64::from(first == 0);
-            sums[1] += precision(r);
-            sums[2] += (1..=r).filter(|&m| hits[m - 1]).map(precision).sum::<f64>() / r as f64;
-            sums[3] += 1.0 / (first + 1) as f64;
+            let first = hits.iter().position(|h| *h > 0.0).unwrap() + 1;
+            let mut before = vec![0.0];
+            hits.iter().for_each(|hit| before.push(before[before.len() - 1] + hit));
+            let found = |k: usize| before[k.min(n - 1)];
+            let average = |k: usize| (1..=k.min(n - 1)).map(|m| hits[m - 1] * found(m) / m as f64).sum::<f64>() / r;
+            let gains =
+                |of: &dyn Fn(usize) -> f64, k: usize| (0..k).map(|m| of(m) / (m as f64 + 2.0).log2()).sum::<f64>();
+            let ndcg = |k: usize| {
+                gains(&|m| hits.get(m).copied().unwrap_or(0.0), k) / gains(&|m| f64::from((m as f64) < r), k)
+            };
+            for (sum, measure) in sums.iter_mut().zip(measures) {
+                *sum += match *measure {
+                    Measure::RecallAt(k) => f64::from(first <= k),
+                    Measure::FoundAt(k) => found(k) / r,
+                    Measure::PrecisionAt(k) => found(k) / k as f64,
+                    Measure::NdcgAt(k) => ndcg(k),
+                    Measure::RPrecision => found(r as usize) / r,
+                    Measure::MapAtR => average(r as usize),
+                    Measure::Mrr => 1.0 / first as f64,
+                    Measure::Map => average(n - 1),
+                    Measure::Ndcg => ndcg(n - 1),
+                };
+            }
         }
-        let m = queries as f64;
-        RetrievalReport {
-            recall_at: ks.iter().zip(recall).map(|(&k, s)| (k, s / m)).collect(),
-            precision_at_1: sums[0] / m,
-            r_precision: sums[1] / m,
-            map_at_r: sums[2] / m,
-            mrr: sums[3] / m,
-            queries,
-            excluded: n - queries,
-        }
+        (sums.iter().map(|s| s / f64::from(queries)).collect(), n - queries as usize)
     }
 
-    /// Rows on a coarse grid, so that ties abound and products are exact; more rows than a panel holds.
+    /// Rows on a coarse grid, so that ties abound and products are exact; several panels and tiles.
     #[test]
     fn agrees_with_a_full_sort_with_many_ties() {
         let x: Vec<f32> = uniform(31, 600 * 3).iter().map(|u| (4.0 * u).floor() as f32).collect();
         // Centring must stay exact as well: mirror the grid around its middle.
         let x: Vec<f32> = x.iter().copied().chain(x.iter().map(|v| 3.0 - v)).collect();
-        let y = labels(32, 1200, 300);
-        let settings = Retrieval { similarity: Similarity::Euclidean, recall_at: vec![1, 2, 10, 100, 5000] };
-        let (found, expected) = (settings.leave_one_out(&x, 3, &y).unwrap(), brute(&x, &y, 3, &settings.recall_at));
-        let figures = |r: &RetrievalReport| {
-            let mut all = vec![r.precision_at_1, r.r_precision, r.map_at_r, r.mrr, r.queries as f64, r.excluded as f64];
-            all.extend(r.recall_at.iter().map(|x| x.1));
-            all
-        };
-        close(&figures(&found), &figures(&expected), 1e-12);
-        assert_eq!(found.recall_at[4], (5000, 1.0));
+        for classes in [2, 300] {
+            let y = labels(32, 1200, classes);
+            let settings = Retrieval { similarity: Similarity::Euclidean, measures: every_measure() };
+            let found = settings.leave_one_out(&x, 3, &y).unwrap();
+            let (expected, excluded) = brute(&x, &y, 3, &settings.measures);
+            close(&found.means, &expected, 1e-12);
+            assert_eq!((found.excluded, found.queries.len()), (excluded, 1200 - excluded));
+            assert_eq!(found.mean(Measure::RecallAt(5000)), Some(1.0));
+            // What is asked for together does not change what is found.
+            for (measure, mean) in settings.measures.iter().zip(&found.means) {
+                let alone = Retrieval { measures: vec![*measure], ..settings.clone() };
+                assert_eq!(alone.leave_one_out(&x, 3, &y).unwrap().means, [*mean], "{measure}");
+            }
+        }
     }
 
     #[test]
     fn of_equal_references_the_lower_index_comes_first() {
         // All references equal: the ranking is their order.
-        let report = |labels: [usize; 3]| {
-            with(Similarity::Cosine).against(&[1.0f32, 1.0], &[1], &[2.0, 2.0, 2.0, 2.0, 2.0, 2.0], &labels, 2).unwrap()
+        let value = |labels: [usize; 3], measure| {
+            let settings = Retrieval::of([measure]);
+            settings.against(&[1.0f32, 1.0], &[1], &[2.0, 2.0, 2.0, 2.0, 2.0, 2.0], &labels, 2).unwrap().means[0]
         };
-        let rank = |labels| (1.0 / report(labels).mrr).round();
+        let rank = |labels| (1.0 / value(labels, Measure::Mrr)).round();
         assert_eq!([rank([1, 0, 0]), rank([0, 1, 0]), rank([0, 0, 1])], [1.0, 2.0, 3.0]);
-        assert_eq!(report([0, 1, 1]).map_at_r, 0.25);
-        assert_eq!(report([0, 1, 1]).r_precision, 0.5);
-        assert_eq!(report([1, 1, 0]).map_at_r, 1.0);
+        assert_eq!(value([0, 1, 1], Measure::MapAtR), 0.25);
+        assert_eq!(value([0, 1, 1], Measure::RPrecision), 0.5);
+        assert_eq!(value([1, 1, 0], Measure::MapAtR), 1.0);
+    }
+
+    /// Copies of one row under two labels, in different tiles and at their edges: ranks follow the indices alone.
+    #[test]
+    fn copies_tie_across_tiles() {
+        for dim in [1, 7, 128] {
+            for n in [513, 1100] {
+                let row: Vec<f32> = uniform(33, dim).iter().map(|u| *u as f32 - 0.3).collect();
+                let copies: Vec<f32> = (0..n).flat_map(|_| row.clone()).collect();
+                let queries: Vec<f32> = uniform(34, 20 * dim).iter().map(|u| *u as f32 - 0.4).collect();
+                for similarity in [Similarity::Cosine, Similarity::InnerProduct, Similarity::Euclidean] {
+                    let settings = Retrieval { similarity, measures: vec![Measure::Mrr, Measure::PrecisionAt(200)] };
+                    // The last row and every third are relevant, others lie in between.
+                    let y: Vec<usize> = (0..n).map(|j| usize::from(j + 1 == n || j % 3 == 2)).collect();
+                    let found = settings.against(&queries, &[1; 20], &copies, &y, dim).unwrap();
+                    close(&found.means, &[1.0 / 3.0, 66.0 / 200.0], 1e-15);
+                }
+            }
+        }
     }
 
     #[test]
@@ -282,7 +287,7 @@ mod tests {
         let x: Vec<f32> = clusters(42, &y).iter().map(|v| *v as f32).collect();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| with(Similarity::Cosine).leave_one_out(&x, 6, &y).unwrap())
+            pool.install(|| Retrieval::of(every_measure()).leave_one_out(&x, 6, &y).unwrap())
         };
         assert_eq!(run(1), run(3));
     }
@@ -295,7 +300,7 @@ mod tests {
         assert!(matches!(r.leave_one_out(&[1.0f32, 0.0, 0.0, 1.0], 2, &[0]), Err(Error::Shape { .. })));
         assert!(matches!(r.leave_one_out(&[1.0f32, f32::NAN], 1, &[0, 0]), Err(Error::NonFinite { row: 1, .. })));
         assert!(matches!(r.against(&[1.0f32, 2.0, 3.0], &[0], &[1.0, 2.0], &[0], 2), Err(Error::Shape { .. })));
-        let zero = Retrieval { recall_at: vec![0], ..r.clone() };
+        let zero = Retrieval::of([Measure::PrecisionAt(0)]);
         assert!(matches!(zero.leave_one_out(&[1.0f32, 2.0], 1, &[0, 0]), Err(Error::Parameter { .. })));
         let overflow = with(Similarity::InnerProduct).leave_one_out(&[1e30f32, 2e30], 1, &[0, 0]);
         assert!(matches!(overflow, Err(Error::NonFinite { .. })));

@@ -129,6 +129,11 @@ pub(super) fn norm<T: Real>(row: &[T]) -> f64 {
     scale * row.iter().map(|x| (x.f64() / scale).powi(2)).sum::<f64>().sqrt()
 }
 
+/// The error for a row of norm zero where a direction is needed.
+pub(super) fn no_direction(what: &str, row: usize) -> Error {
+    Error::Undefined { what: format!("direction of row {row} of the {what}"), reason: "its norm is zero".to_string() }
+}
+
 /// Divides each row by its norm; the norms come along. A zero row has no direction and is an error.
 pub(super) fn normalised<T: Real>(what: &str, data: &[T], columns: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut unit = Vec::with_capacity(data.len());
@@ -136,10 +141,7 @@ pub(super) fn normalised<T: Real>(what: &str, data: &[T], columns: usize) -> Res
     for (i, row) in data.chunks_exact(columns).enumerate() {
         let length = norm(row);
         if length == 0.0 {
-            return Err(Error::Undefined {
-                what: format!("direction of row {i} of the {what}"),
-                reason: "its norm is zero".to_string(),
-            });
+            return Err(no_direction(what, i));
         }
         unit.extend(row.iter().map(|x| x.f64() / length));
         norms.push(length);
