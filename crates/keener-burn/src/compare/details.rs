@@ -6,7 +6,7 @@ use crate::Error;
 use keener::metrics::calibration::{DEFAULT_BINS, ReliabilityBin, reliability_bins};
 use keener::metrics::classification::{ConfusionMatrix, argmax, softmax};
 use keener::metrics::projection::principal_plane;
-use keener::metrics::ranking::roc_curve;
+use keener::metrics::roc::roc_curve;
 use serde::{Deserialize, Serialize};
 
 /// Points of a map.

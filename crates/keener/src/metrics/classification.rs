@@ -36,76 +36,77 @@ pub fn top_k_accuracy<T: Real>(scores: &[T], classes: usize, labels: &[usize], k
     if k == 0 {
         return Err(Error::parameter("k", k, "at least 1"));
     }
-    let hit = |pair: &(&[T], &usize)| {
-        let (row, y) = (pair.0, *pair.1);
-        row.iter().enumerate().filter(|&(c, &s)| s > row[y] || (s == row[y] && c < y)).count() < k
-    };
-    Ok(scores.chunks_exact(classes).zip(labels).filter(hit).count() as f64 / n as f64)
+    Ok(label_ranks(scores, classes, labels)?.iter().filter(|rank| **rank <= k).count() as f64 / n as f64)
 }
 
-/// Counts of (label, prediction) pairs and the averages over classes that follow from them.
+/// The rank, from 1, of each row's label among the scores `[n, classes]`; of equal scores the lower class index comes first.
+///
+/// # Errors
+/// Empty or ragged input, labels out of range, non-finite scores.
+pub fn label_ranks<T: Real>(scores: &[T], classes: usize, labels: &[usize]) -> Result<Vec<usize>> {
+    let n = rows::matrix("scores", scores, classes)?;
+    rows::labels("labels", labels, n, classes)?;
+    let rank = |(row, &y): (&[T], &usize)| {
+        1 + row.iter().enumerate().filter(|&(c, &s)| s > row[y] || (s == row[y] && c < y)).count()
+    };
+    Ok(scores.chunks_exact(classes).zip(labels).map(rank).collect())
+}
+
+/// Rows, predictions and hits of each class, and the averages over classes that follow from them.
 ///
 /// Definitions as in Sokolova & Lapalme, *A systematic analysis of performance measures for classification tasks*
 /// (Information Processing & Management, 2009).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfusionMatrix {
-    classes: usize,
-    counts: Vec<u64>,
+pub struct ClassCounts {
+    support: Vec<u64>,
+    predictions: Vec<u64>,
+    hits: Vec<u64>,
 }
 
-impl ConfusionMatrix {
-    /// Counts predictions against labels.
+impl ClassCounts {
+    /// Counts predictions against labels; row i counts `drawn[i]` times where that is given, else once.
     ///
     /// # Errors
     /// Empty input, lengths that differ, a label or prediction outside `0..classes`.
-    pub fn new(predicted: &[usize], labels: &[usize], classes: usize) -> Result<Self> {
+    pub fn new(predicted: &[usize], labels: &[usize], classes: usize, drawn: Option<&[u32]>) -> Result<Self> {
         let n = rows::count("labels", labels.len(), 1)?;
         rows::labels("labels", labels, n, classes)?;
         rows::labels("predictions", predicted, n, classes)?;
-        let mut counts = vec![0; classes * classes];
-        for (&p, &y) in predicted.iter().zip(labels) {
-            counts[y * classes + p] += 1;
+        if let Some(drawn) = drawn {
+            rows::same_length("drawn", drawn.len(), n)?;
         }
-        Ok(Self { classes, counts })
+        let mut counts = Self { support: vec![0; classes], predictions: vec![0; classes], hits: vec![0; classes] };
+        for (i, (&p, &y)) in predicted.iter().zip(labels).enumerate() {
+            let times = drawn.map_or(1, |drawn| u64::from(drawn[i]));
+            counts.support[y] += times;
+            counts.predictions[p] += times;
+            counts.hits[y] += if p == y { times } else { 0 };
+        }
+        Ok(counts)
     }
 
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// Counts `[classes, classes]`, row-major: row = label, column = prediction.
-    pub fn counts(&self) -> &[u64] {
-        &self.counts
-    }
-
-    /// Rows that carry this label.
-    pub fn support(&self, class: usize) -> u64 {
-        self.counts.iter().skip(class * self.classes).take(self.classes).sum()
-    }
-
-    /// Rows that were predicted to be of this class.
-    pub fn predictions(&self, class: usize) -> u64 {
-        self.counts.iter().skip(class).step_by(self.classes).sum()
-    }
-
-    fn hits(&self, class: usize) -> u64 {
-        self.counts[class * self.classes + class]
+    fn each(&self, f: impl Fn(usize) -> Option<f64>) -> Vec<Option<f64>> {
+        (0..self.support.len()).map(f).collect()
     }
 
     /// Share of each class's rows that were found; `None` for a class without rows.
     pub fn recall(&self) -> Vec<Option<f64>> {
-        (0..self.classes).map(|c| ratio(self.hits(c), self.support(c))).collect()
+        self.each(|c| ratio(self.hits[c], self.support[c]))
     }
 
     /// Share of each class's predictions that were right; `None` for a class that was never predicted.
     pub fn precision(&self) -> Vec<Option<f64>> {
-        (0..self.classes).map(|c| ratio(self.hits(c), self.predictions(c))).collect()
+        self.each(|c| ratio(self.hits[c], self.predictions[c]))
     }
 
     /// `2 TP / (2 TP + FP + FN)` of each class; `None` for a class that is neither a label nor a prediction.
     pub fn f1(&self) -> Vec<Option<f64>> {
-        (0..self.classes).map(|c| ratio(2 * self.hits(c), self.support(c) + self.predictions(c))).collect()
+        self.each(|c| ratio(2 * self.hits[c], self.support[c] + self.predictions[c]))
+    }
+
+    /// Share of the rows whose class was found.
+    pub fn accuracy(&self) -> f64 {
+        self.hits.iter().sum::<u64>() as f64 / self.support.iter().sum::<u64>() as f64
     }
 
     /// Mean recall over the classes that occur among the labels.
@@ -133,9 +134,76 @@ impl ConfusionMatrix {
 
     /// F1 of the pooled counts; with one label and one prediction a row it equals the accuracy.
     pub fn micro_f1(&self) -> f64 {
-        let sum = |f: &dyn Fn(usize) -> u64| (0..self.classes).map(f).sum::<u64>();
-        let pooled = sum(&|c| self.support(c)) + sum(&|c| self.predictions(c));
-        2.0 * sum(&|c| self.hits(c)) as f64 / pooled as f64
+        let pooled = self.support.iter().chain(&self.predictions).sum::<u64>();
+        2.0 * self.hits.iter().sum::<u64>() as f64 / pooled as f64
+    }
+}
+
+/// Counts of (label, prediction) pairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfusionMatrix {
+    classes: usize,
+    counts: Vec<u64>,
+    by_class: ClassCounts,
+}
+
+impl ConfusionMatrix {
+    /// Counts predictions against labels.
+    ///
+    /// # Errors
+    /// Empty input, lengths that differ, a label or prediction outside `0..classes`.
+    pub fn new(predicted: &[usize], labels: &[usize], classes: usize) -> Result<Self> {
+        let by_class = ClassCounts::new(predicted, labels, classes, None)?;
+        let mut counts = vec![0; classes * classes];
+        for (&p, &y) in predicted.iter().zip(labels) {
+            counts[y * classes + p] += 1;
+        }
+        Ok(Self { classes, counts, by_class })
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Counts `[classes, classes]`, row-major: row = label, column = prediction.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Rows, predictions and hits of each class.
+    pub fn by_class(&self) -> &ClassCounts {
+        &self.by_class
+    }
+
+    /// As [`ClassCounts::recall`].
+    pub fn recall(&self) -> Vec<Option<f64>> {
+        self.by_class.recall()
+    }
+
+    /// As [`ClassCounts::precision`].
+    pub fn precision(&self) -> Vec<Option<f64>> {
+        self.by_class.precision()
+    }
+
+    /// As [`ClassCounts::f1`].
+    pub fn f1(&self) -> Vec<Option<f64>> {
+        self.by_class.f1()
+    }
+
+    /// As [`ClassCounts::balanced_accuracy`].
+    pub fn balanced_accuracy(&self) -> f64 {
+        self.by_class.balanced_accuracy()
+    }
+
+    /// As [`ClassCounts::macro_f1`].
+    pub fn macro_f1(&self) -> f64 {
+        self.by_class.macro_f1()
+    }
+
+    /// As [`ClassCounts::micro_f1`].
+    pub fn micro_f1(&self) -> f64 {
+        self.by_class.micro_f1()
     }
 }
 
@@ -153,13 +221,18 @@ fn mean(values: &[Option<f64>]) -> f64 {
 /// # Errors
 /// Empty or ragged input, labels out of range, non-finite logits.
 pub fn nll_from_logits<T: Real>(logits: &[T], classes: usize, labels: &[usize]) -> Result<f64> {
+    Ok(mean_of(&nll_rows(logits, classes, labels)?))
+}
+
+/// The negative log-likelihood of each row, as [`nll_from_logits`] averages it.
+///
+/// # Errors
+/// As [`nll_from_logits`].
+pub fn nll_rows<T: Real>(logits: &[T], classes: usize, labels: &[usize]) -> Result<Vec<f64>> {
     let n = rows::matrix("logits", logits, classes)?;
     rows::labels("labels", labels, n, classes)?;
-    let [total] = rows::sum(n, |i| {
-        let row = &logits[i * classes..(i + 1) * classes];
-        [rows::log_sum_exp(row) - row[labels[i]].f64()]
-    });
-    Ok(total / n as f64)
+    let row = |(row, &y): (&[T], &usize)| rows::log_sum_exp(row) - row[y].f64();
+    Ok(logits.chunks_exact(classes).zip(labels).map(row).collect())
 }
 
 /// Mean negative log-likelihood `mean_i (−log p_i,y_i)` of log-probabilities `[n, classes]`, in nats.
@@ -190,13 +263,25 @@ pub fn nll_from_log_probabilities<T: Real>(log_probabilities: &[T], classes: usi
 /// # Errors
 /// Empty or ragged input, labels out of range, rows that are not probabilities.
 pub fn brier<T: Real>(probabilities: &[T], classes: usize, labels: &[usize]) -> Result<f64> {
+    Ok(mean_of(&brier_rows(probabilities, classes, labels)?))
+}
+
+/// The Brier score of each row, as [`brier`] averages it.
+///
+/// # Errors
+/// As [`brier`].
+pub fn brier_rows<T: Real>(probabilities: &[T], classes: usize, labels: &[usize]) -> Result<Vec<f64>> {
     let n = rows::probabilities(probabilities, classes)?;
     rows::labels("labels", labels, n, classes)?;
-    let [total] = rows::sum(n, |i| {
-        let row = &probabilities[i * classes..(i + 1) * classes];
-        [row.iter().enumerate().map(|(k, p)| (p.f64() - f64::from(k == labels[i])).powi(2)).sum()]
-    });
-    Ok(total / n as f64)
+    let row = |(row, &y): (&[T], &usize)| -> f64 {
+        row.iter().enumerate().map(|(k, p)| (p.f64() - f64::from(k == y)).powi(2)).sum()
+    };
+    Ok(probabilities.chunks_exact(classes).zip(labels).map(row).collect())
+}
+
+fn mean_of(values: &[f64]) -> f64 {
+    let [total] = rows::sum(values.len(), |i| [values[i]]);
+    total / values.len() as f64
 }
 
 /// Softmax of each row of logits `[n, classes]`.
@@ -263,6 +348,10 @@ mod tests {
         assert_eq!(m.precision(), [Some(1.0), Some(0.5), Some(0.0), None]);
         assert_eq!(m.f1(), [Some(0.8), Some(0.5), Some(0.0), None]);
         close(&[m.balanced_accuracy(), m.macro_f1(), m.micro_f1()], &[7.0 / 12.0, 1.3 / 3.0, 0.6], 1e-15);
+        assert_eq!(m.by_class().accuracy(), 0.6);
+        // The third row twice, the last not at all.
+        let drawn = ClassCounts::new(&[0, 1, 1, 2, 0], &[0, 0, 1, 1, 0], 4, Some(&[1, 1, 2, 1, 0])).unwrap();
+        assert_eq!(drawn.recall(), [Some(0.5), Some(2.0 / 3.0), None, None]);
     }
 
     #[test]

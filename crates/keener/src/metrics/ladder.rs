@@ -16,21 +16,36 @@ const SHORT: usize = 8;
 /// greater whatever the rounding; only scores of one bucket are compared.
 #[derive(Default)]
 pub(super) struct Ladder<T> {
-    rungs: Vec<Rung<T>>,
+    scores: Vec<T>,
+    /// One a score, or none: then all are 0.
+    indices: Vec<u32>,
     starts: Vec<u32>,
     top: T,
     scale: T,
 }
 
 impl<T: Real> Ladder<T> {
+    /// A ladder of sorted scores that all have index 0.
+    pub(super) fn of_scores(sorted: Vec<T>) -> Self {
+        let mut ladder = Self { scores: sorted, ..Self::default() };
+        ladder.build();
+        ladder
+    }
+
     /// Takes sorted rungs over; the memory of an earlier use is kept.
-    pub(super) fn fill(&mut self, sorted: impl Iterator<Item = Rung<T>>) {
-        self.rungs.clear();
-        self.rungs.extend(sorted);
-        let (Some(first), Some(last)) = (self.rungs.first(), self.rungs.last()) else { return };
-        let buckets = (2 * self.rungs.len()).next_power_of_two().min(MOST_BUCKETS);
-        let span = (first.0 - last.0).f64();
-        self.top = first.0;
+    pub(super) fn fill(&mut self, sorted: &[Rung<T>]) {
+        self.scores.clear();
+        self.scores.extend(sorted.iter().map(|rung| rung.0));
+        self.indices.clear();
+        self.indices.extend(sorted.iter().map(|rung| rung.1));
+        self.build();
+    }
+
+    fn build(&mut self) {
+        let (Some(first), Some(last)) = (self.scores.first(), self.scores.last()) else { return };
+        let buckets = (2 * self.scores.len()).next_power_of_two().min(MOST_BUCKETS);
+        let span = (*first - *last).f64();
+        self.top = *first;
         self.scale = if span > 0.0 && span.is_finite() { T::of(buckets as f64 / span) } else { T::zero() };
         if !self.scale.is_finite() {
             self.scale = T::zero();
@@ -38,8 +53,8 @@ impl<T: Real> Ladder<T> {
         // starts[b]: how many rungs are in earlier buckets.
         self.starts.clear();
         self.starts.resize(buckets + 1, 0);
-        for i in 0..self.rungs.len() {
-            let bucket = self.bucket(self.rungs[i].0);
+        for i in 0..self.scores.len() {
+            let bucket = self.bucket(self.scores[i]);
             self.starts[bucket + 1] += 1;
         }
         let mut sum = 0;
@@ -54,25 +69,30 @@ impl<T: Real> Ladder<T> {
         (((self.top - score) * self.scale).f64() as usize).min(self.starts.len() - 2)
     }
 
-    pub(super) fn rungs(&self) -> &[Rung<T>] {
-        &self.rungs
+    pub(super) fn scores(&self) -> &[T] {
+        &self.scores
     }
 
     /// How many rungs come before this one.
     pub(super) fn before(&self, rung: Rung<T>) -> usize {
-        if self.rungs.is_empty() {
+        if self.scores.is_empty() {
             return 0;
         }
-        let earlier = |a: &Rung<T>| a.0 > rung.0 || (a.0 == rung.0 && a.1 < rung.1);
         let bucket = self.bucket(rung.0);
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        let some = &self.rungs[start..end];
-        start
-            + if some.len() <= SHORT {
-                some.iter().take_while(|a| earlier(a)).count()
-            } else {
-                some.partition_point(earlier)
-            }
+        let earlier = |place: usize| {
+            let score = self.scores[place];
+            score > rung.0 || (score == rung.0 && self.indices.get(place).copied().unwrap_or(0) < rung.1)
+        };
+        if end - start <= SHORT {
+            return (start..end).find(|place| !earlier(*place)).unwrap_or(end);
+        }
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if earlier(middle) { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 }
 
@@ -96,11 +116,14 @@ mod tests {
                 let mut rungs: Vec<Rung<f32>> = uniform(91, n).iter().map(value).zip((0..).step_by(3)).collect();
                 rungs.sort_by(downwards);
                 let mut ladder = Ladder::default();
-                ladder.fill(rungs.iter().copied());
+                ladder.fill(&rungs);
                 for (score, index) in uniform(92, 500).iter().map(value).zip(0..) {
                     let expected = rungs.iter().filter(|r| downwards(r, &(score, index)).is_lt()).count();
                     assert_eq!(ladder.before((score, index)), expected);
                 }
+                let plain = Ladder::of_scores(rungs.iter().map(|r| r.0).collect());
+                let at_least = rungs.iter().filter(|r| r.0 >= 0.5).count();
+                assert_eq!(plain.before((0.5, 1)), at_least);
                 assert_eq!(ladder.before((f32::MAX, 0)), 0);
                 assert_eq!(ladder.before((f32::MIN, 0)), n);
             }

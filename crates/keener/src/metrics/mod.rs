@@ -10,19 +10,26 @@
 //! | how often is the predicted class right, how probable was the true one | [`classification`] |
 //! | do the probabilities mean what they say | [`calibration`] |
 //! | do the scores put positives before negatives | [`ranking`] |
+//! | which error rates does a threshold on scores have | [`roc`] |
 //! | do embeddings find others of their class | [`retrieval`] |
+//! | do embeddings tell pairs of one class from pairs of two | [`verification`] |
+//! | do the classes come out as clusters | [`clustering`] |
 //! | what does a classifier without training read from embeddings | [`neighbours`] |
 //! | how are embeddings spread | [`embedding`] |
 //! | has training stalled for numerical reasons | [`collapse`] |
 //! | which negatives receive the gradient of a contrastive objective | [`hardness`] |
+//! | how far would a figure move had other rows been drawn | [`bootstrap`] |
 //! | is the difference between two methods more than chance | [`resampling`] |
 //! | what do embeddings look like | [`projection`] |
 
+pub mod bootstrap;
 pub mod calibration;
 pub mod classification;
+pub mod clustering;
 pub mod collapse;
 pub mod embedding;
 pub mod hardness;
+mod kmeans;
 mod ladder;
 mod measure;
 pub mod neighbours;
@@ -32,9 +39,11 @@ pub mod ranking;
 mod ranks;
 pub mod resampling;
 pub mod retrieval;
+pub mod roc;
 mod rows;
 #[cfg(test)]
 mod testing;
+pub mod verification;
 
 pub use measure::Measure;
 pub use panels::Similarity;

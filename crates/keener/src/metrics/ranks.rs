@@ -16,10 +16,11 @@ use std::ops::Range;
 
 /// Embeddings laid out class by class.
 pub(super) struct Grouped<T> {
-    rows: Prepared<T>,
+    pub(super) rows: Prepared<T>,
     /// The original row at each place.
-    order: Vec<usize>,
-    labels: Vec<usize>,
+    pub(super) order: Vec<usize>,
+    /// The label at each place.
+    pub(super) labels: Vec<usize>,
     places: HashMap<usize, Range<usize>>,
 }
 
@@ -50,7 +51,8 @@ impl<T: Real> Grouped<T> {
         self.order.len()
     }
 
-    fn of_class(&self, label: usize) -> Range<usize> {
+    /// The places of a class, none where it does not occur.
+    pub(super) fn of_class(&self, label: usize) -> Range<usize> {
         self.places.get(&label).cloned().unwrap_or(0..0)
     }
 }
@@ -71,7 +73,8 @@ impl<T: Real> Counter<T> {
     fn start(&mut self, depth: usize) {
         self.relevant.sort_unstable_by(downwards);
         self.active = self.relevant.len();
-        self.ladder.fill(self.relevant.drain(..));
+        self.ladder.fill(&self.relevant);
+        self.relevant.clear();
         self.counts.clear();
         self.counts.resize(self.active, 0);
         (self.before, self.depth) = (0, depth);
@@ -87,7 +90,7 @@ impl<T: Real> Counter<T> {
     }
 
     fn floor(&self) -> T {
-        self.ladder.rungs()[self.active - 1].0
+        self.ladder.scores()[self.active - 1]
     }
 
     /// Counts scores of irrelevant references; `order` holds their indices. `peaks` is room for block maxima.

@@ -54,3 +54,10 @@ pub(super) fn clusters(seed: u64, labels: &[usize]) -> Vec<f64> {
     let centre = |i: usize| 0.35 * ((1 + 3 * labels[i / 6] + 5 * (i % 6)) as f64).sin();
     noise.iter().enumerate().map(|(i, u)| u - 0.5 + centre(i)).collect()
 }
+
+/// 300 scores on 20 levels, positive with a probability that grows with the score.
+pub(super) fn levels() -> (Vec<f64>, Vec<bool>) {
+    let scores: Vec<f64> = uniform(3, 300).iter().map(|u| (20.0 * u).floor() / 20.0).collect();
+    let positive = uniform(4, 300).iter().zip(&scores).map(|(u, s)| *u < 0.25 + 0.4 * s).collect();
+    (scores, positive)
+}
