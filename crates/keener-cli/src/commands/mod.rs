@@ -7,6 +7,7 @@ use clap::Subcommand;
 mod bench;
 mod compare;
 mod completions;
+mod eval;
 mod man;
 mod objectives;
 mod papers;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Train(Box<train::Args>),
     /// Classes or embeddings of new rows by a trained run
     Predict(predict::Args),
+    /// Every metric that applies to a run, to embeddings or to scores
+    Eval(Box<eval::Args>),
     /// List the objectives, or explain one
     Objectives(objectives::Args),
     /// Say which schedule an objective takes, and which batch fits
@@ -58,6 +61,7 @@ impl Command {
             Self::Compare(args) => compare::run(*args),
             Self::Train(args) => train::run(*args),
             Self::Predict(args) => predict::run(args),
+            Self::Eval(args) => eval::run(*args),
             Self::Objectives(args) => objectives::run(args),
             Self::Plan(args) => plan::run(args),
             Self::Theory(args) => theory::run(args),

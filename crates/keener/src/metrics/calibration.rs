@@ -124,18 +124,15 @@ pub fn adaptive_ece<T: Real>(probabilities: &[T], classes: usize, labels: &[usiz
     Ok(calibration_error(&equal_mass_bins(probabilities, classes, labels, bins)?))
 }
 
-/// What a calibration error over fixed bins is made of, row by row, so that it can be computed again for other draws of
-/// the rows.
+/// What the calibration error of the predicted class over fixed bins is made of, row by row, so that it can be computed
+/// again for other draws of the rows.
 ///
-/// With g = correct − confidence and bins B, the error is `Σ_B |Σ_{i∈B} g_i| / n`, averaged over classes where each class
-/// has its own bins; this is [`calibration_error`] with the division by the bin's count cancelled.
+/// With g = correct − confidence and bins B, the error is `Σ_B |Σ_{i∈B} g_i| / n`: [`calibration_error`] with the division by the
+/// bin's count cancelled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gaps {
-    /// Bins of one set.
     bins: usize,
-    /// Sets of bins: 1, or one a class.
-    sets: usize,
-    /// Bin and gap of each row and set, `[n, sets]`.
+    /// Bin and gap of each row.
     members: Vec<(u32, f64)>,
 }
 
@@ -153,7 +150,7 @@ impl Gaps {
     pub fn confidence<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<Self> {
         check_bins(bins)?;
         let members = outcomes(probabilities, classes, labels)?.into_iter();
-        Ok(Self { bins, sets: 1, members: members.map(|(p, hit)| (place(p, bins) as u32, hit - p)).collect() })
+        Ok(Self { bins, members: members.map(|(p, hit)| (place(p, bins) as u32, hit - p)).collect() })
     }
 
     /// Of the predicted class, over bins of equal mass, which keep their edges when rows are drawn again: [`adaptive_ece`],
@@ -166,38 +163,57 @@ impl Gaps {
             equal_mass_bins(probabilities, classes, labels, bins)?.iter().skip(1).map(|b| b.lower).collect();
         let members = outcomes(probabilities, classes, labels)?.into_iter();
         let place = |p: f64| edges.partition_point(|edge| *edge <= p) as u32;
-        Ok(Self { bins: edges.len() + 1, sets: 1, members: members.map(|(p, hit)| (place(p), hit - p)).collect() })
-    }
-
-    /// Of every class, over bins of equal width: [`classwise_ece`].
-    ///
-    /// # Errors
-    /// As [`reliability_bins`].
-    pub fn classwise<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<Self> {
-        check_bins(bins)?;
-        let n = rows::probabilities(probabilities, classes)?;
-        rows::labels("labels", labels, n, classes)?;
-        let member = |(at, p): (usize, &T)| {
-            let hit = f64::from(labels[at / classes] == at % classes);
-            (place(p.f64(), bins) as u32, hit - p.f64())
-        };
-        Ok(Self { bins, sets: classes, members: probabilities.iter().enumerate().map(member).collect() })
+        Ok(Self { bins: edges.len() + 1, members: members.map(|(p, hit)| (place(p), hit - p)).collect() })
     }
 
     /// The error when row i counts `drawn[i]` times, or every row once.
     pub fn error(&self, drawn: Option<&[u32]>) -> f64 {
-        let (mut sums, mut n) = (vec![0.0; self.bins * self.sets], 0.0);
-        for (i, row) in self.members.chunks_exact(self.sets).enumerate() {
-            let times = drawn.map_or(1, |drawn| drawn[i]);
-            if times == 0 {
+        let (mut sums, mut n) = (vec![0.0; self.bins], 0.0);
+        for (i, (bin, gap)) in self.members.iter().enumerate() {
+            let times = drawn.map_or(1.0, |drawn| f64::from(drawn[i]));
+            n += times;
+            sums[*bin as usize] += times * gap;
+        }
+        sums.iter().map(|s| s.abs()).sum::<f64>() / n
+    }
+}
+
+/// Checked probabilities and labels from which [`classwise_ece`] follows for any draw of the rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Classwise<'a, T> {
+    probabilities: &'a [T],
+    classes: usize,
+    labels: &'a [usize],
+    bins: usize,
+}
+
+impl<'a, T: Real> Classwise<'a, T> {
+    /// Probabilities `[n, classes]`.
+    ///
+    /// # Errors
+    /// As [`reliability_bins`].
+    pub fn new(probabilities: &'a [T], classes: usize, labels: &'a [usize], bins: usize) -> Result<Self> {
+        check_bins(bins)?;
+        let n = rows::probabilities(probabilities, classes)?;
+        rows::labels("labels", labels, n, classes)?;
+        Ok(Self { probabilities, classes, labels, bins })
+    }
+
+    /// The error when row i counts `drawn[i]` times, or every row once.
+    pub fn error(&self, drawn: Option<&[u32]>) -> f64 {
+        let (mut sums, mut n) = (vec![0.0; self.bins * self.classes], 0.0);
+        for (i, (row, label)) in self.probabilities.chunks_exact(self.classes).zip(self.labels).enumerate() {
+            let times = drawn.map_or(1.0, |drawn| f64::from(drawn[i]));
+            if times == 0.0 {
                 continue;
             }
-            n += f64::from(times);
-            for (set, (bin, gap)) in row.iter().enumerate() {
-                sums[set * self.bins + *bin as usize] += f64::from(times) * gap;
+            n += times;
+            for (class, p) in row.iter().enumerate() {
+                let gap = f64::from(class == *label) - p.f64();
+                sums[class * self.bins + place(p.f64(), self.bins)] += times * gap;
             }
         }
-        sums.iter().map(|s| s.abs()).sum::<f64>() / (n * self.sets as f64)
+        sums.iter().map(|s| s.abs()).sum::<f64>() / (n * self.classes as f64)
     }
 }
 
@@ -210,7 +226,7 @@ impl Gaps {
 /// # Errors
 /// As [`reliability_bins`].
 pub fn classwise_ece<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<f64> {
-    Ok(Gaps::classwise(probabilities, classes, labels, bins)?.error(None))
+    Ok(Classwise::new(probabilities, classes, labels, bins)?.error(None))
 }
 
 /// The outcome of temperature scaling.
@@ -349,11 +365,9 @@ mod tests {
     fn gaps_sum_to_the_errors_and_follow_the_draws() {
         let (z, y) = logits();
         let p = softmax(&z, 5).unwrap();
-        let all = [
-            Gaps::confidence(&p, 5, &y, 15).unwrap(),
-            Gaps::adaptive(&p, 5, &y, 15).unwrap(),
-            Gaps::classwise(&p, 5, &y, 15).unwrap(),
-        ];
+        let confidence = Gaps::confidence(&p, 5, &y, 15).unwrap();
+        let adaptive = Gaps::adaptive(&p, 5, &y, 15).unwrap();
+        let every = Classwise::new(&p, 5, &y, 15).unwrap();
         // Sum over classes of |members − summed probability| in each bin, by the definition.
         let mut classwise = 0.0;
         for c in 0..5 {
@@ -364,13 +378,13 @@ mod tests {
             }
         }
         let expected = [ece(&p, 5, &y, 15).unwrap(), adaptive_ece(&p, 5, &y, 15).unwrap(), classwise];
-        close(&all.each_ref().map(|g| g.error(None)), &expected, 1e-13);
+        close(&[confidence.error(None), adaptive.error(None), every.error(None)], &expected, 1e-13);
         // Rows drawn twice or not at all are rows that stand there twice or not at all.
         let drawn: Vec<u32> = (0..200).map(|i| i % 3).collect();
         let rows: Vec<usize> = (0..200).flat_map(|i| vec![i; drawn[i] as usize]).collect();
         let (p2, y2): (Vec<f64>, Vec<usize>) =
             (rows.iter().flat_map(|i| p[i * 5..i * 5 + 5].to_vec()).collect(), rows.iter().map(|i| y[*i]).collect());
-        let again = [all[0].error(Some(&drawn)), all[2].error(Some(&drawn))];
+        let again = [confidence.error(Some(&drawn)), every.error(Some(&drawn))];
         close(&again, &[ece(&p2, 5, &y2, 15).unwrap(), classwise_ece(&p2, 5, &y2, 15).unwrap()], 1e-13);
     }
 

@@ -205,6 +205,14 @@ pub struct Tolerance {
     pub grad_same_class_mean: Vec<f64>,
 }
 
+impl Tolerance {
+    /// Alignment of the pairs of one class, `mean ‖u_i − u_j‖²` over pairs i ≠ j, which on the sphere is `2 − 2 · tolerance`: 0 is
+    /// perfect. Wang & Isola (2020, arXiv 2005.10242), alpha = 2, with rows of one class as positives.
+    pub fn alignment(&self) -> f64 {
+        2.0 - 2.0 * self.same_class_mean
+    }
+}
+
 /// Tolerance of embeddings `[n, dim]`: how near samples of one class stay to each other.
 ///
 /// In linear time, `Σ_c (‖S_c‖² − Σ_{i∈c} ‖u_i‖²) / Σ_c n_c (n_c − 1)` with S_c the sum of the normalised members of
@@ -365,6 +373,17 @@ mod tests {
             pool.install(|| uniformity_with_gradient(&x, 5, &UniformityConfig::default()).unwrap())
         };
         assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn alignment_of_classes_is_that_of_their_pairs() {
+        let (y, dim) = (labels(6, 40, 5), 6);
+        let x = clusters(5, &y);
+        let row = |i: usize| x[i * dim..(i + 1) * dim].to_vec();
+        let pairs = (0..40).flat_map(|i| (0..40).map(move |j| (i, j))).filter(|(i, j)| i != j && y[*i] == y[*j]);
+        let (first, second): (Vec<Vec<f64>>, Vec<Vec<f64>>) = pairs.map(|(i, j)| (row(i), row(j))).unzip();
+        let expected = alignment(&first.concat(), &second.concat(), dim, 2.0).unwrap();
+        close(&[tolerance(&x, dim, &y).unwrap().alignment()], &[expected], 1e-12);
     }
 
     #[test]

@@ -23,6 +23,8 @@ const ROWS: usize = 256;
 pub struct KMeans {
     /// Number of clusters.
     pub clusters: usize,
+    /// Divide each row by its norm first, so that clusters are of directions; centres are still plain means. Default: no.
+    pub normalize: bool,
     /// Starts, of which the one with the least inertia is kept. Default: 3.
     pub starts: usize,
     /// Most iterations of a start. Default: 100.
@@ -35,7 +37,7 @@ pub struct KMeans {
 
 impl Default for KMeans {
     fn default() -> Self {
-        Self { clusters: 8, starts: 3, iterations: 100, tolerance: 1e-4, seed: 0 }
+        Self { clusters: 8, normalize: false, starts: 3, iterations: 100, tolerance: 1e-4, seed: 0 }
     }
 }
 
@@ -54,7 +56,7 @@ impl KMeans {
     /// Clusters the rows `[n, dim]`.
     ///
     /// # Errors
-    /// Empty, ragged or non-finite input, `clusters` outside `1..=n`, no starts; undefined where squared distances overflow.
+    /// Empty, ragged or non-finite input, `clusters` outside `1..=n`, no starts, rows of norm zero when normalising; undefined where squared distances overflow.
     pub fn fit<T: Real>(&self, data: &[T], dim: usize) -> Result<Clusters> {
         let n = rows::matrix("embeddings", data, dim)?;
         if self.clusters == 0 || self.clusters > n {
@@ -63,6 +65,14 @@ impl KMeans {
         if self.starts == 0 {
             return Err(Error::parameter("starts", 0, "at least 1"));
         }
+        let unit: Vec<T>;
+        let data = match self.normalize {
+            true => {
+                unit = rows::normalised("embeddings", data, dim)?.0.into_iter().map(T::of).collect();
+                &unit
+            }
+            false => data,
+        };
         // Centred, so that products lose fewer digits.
         let mean = mean_row(data, dim);
         let centred: Vec<T> =
@@ -92,7 +102,9 @@ impl KMeans {
         let mut nearest = points.nearest(&centres);
         for _ in 0..self.iterations {
             let inertia: f64 = nearest.iter().map(|(_, d)| d).sum();
-            if !(before - inertia > self.tolerance * inertia) {
+            // An overflow is no improvement either.
+            let better = before - inertia > self.tolerance * inertia;
+            if !better {
                 break;
             }
             before = inertia;
@@ -261,6 +273,15 @@ mod tests {
         assert_ne!(found.assignment[3], found.assignment[0]);
         let one = KMeans { clusters: 1, ..KMeans::default() }.fit(&x, 1).unwrap();
         assert_eq!((one.centres[0], one.inertia), (2.0, 12.0));
+    }
+
+    #[test]
+    fn normalised_rows_are_clustered_by_direction() {
+        let x: Vec<f64> = (0..40).flat_map(|i| [f64::from(i + 1), f64::from((i + 1) * (i % 2))]).collect();
+        let found = KMeans { clusters: 2, normalize: true, ..KMeans::default() }.fit(&x, 2).unwrap();
+        assert!(found.inertia < 1e-12 && (2..40).all(|i| found.assignment[i] == found.assignment[i % 2]));
+        let zero = KMeans { clusters: 1, normalize: true, ..KMeans::default() }.fit(&[0.0f32, 0.0], 2);
+        assert!(matches!(zero, Err(Error::Undefined { .. })));
     }
 
     #[test]

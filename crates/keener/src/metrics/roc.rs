@@ -106,6 +106,12 @@ pub fn equal_error_rate<T: Real>(scores: &[T], positive: &[bool]) -> Result<AtTh
     Ok(equal_error(steps.into_iter(), &totals))
 }
 
+/// [`equal_error_rate`] when row i counts `drawn[i]` times; NaN where it is undefined.
+pub fn drawn_equal_error_rate(scores: &Sorted, drawn: &[u32]) -> f64 {
+    let totals = Curve::of(scores.steps(Some(drawn))).totals;
+    equal_error(scores.steps(Some(drawn)), &totals).value
+}
+
 pub(super) fn equal_error(steps: impl Iterator<Item = Step>, totals: &Step) -> AtThreshold {
     // Accepted negatives less refused positives: −1 at the origin, 1 at the end, growing.
     let excess = |p: &RocPoint| p.false_positive_rate - (1.0 - p.true_positive_rate);
@@ -131,6 +137,15 @@ pub fn true_positive_rate_at<T: Real>(scores: &[T], positive: &[bool], rate: f64
     check_rate(rate)?;
     let (steps, totals) = steps("true positive rate", scores, positive)?;
     Ok(true_positives_at(steps.into_iter(), &totals, rate))
+}
+
+/// [`true_positive_rate_at`] when row i counts `drawn[i]` times; NaN where it is undefined.
+pub fn drawn_true_positive_rate_at(scores: &Sorted, drawn: &[u32], rate: f64) -> f64 {
+    let totals = Curve::of(scores.steps(Some(drawn))).totals;
+    match (totals.positives, totals.negatives) {
+        (0, _) | (_, 0) => f64::NAN,
+        _ => true_positives_at(scores.steps(Some(drawn)), &totals, rate).value,
+    }
 }
 
 pub(super) fn check_rate(rate: f64) -> Result<()> {
@@ -221,6 +236,21 @@ mod tests {
         let wrong = equal_error_rate(&[1.0f32, 2.0], &[true, false]).unwrap();
         assert_eq!(wrong.value, 1.0);
         assert_eq!(true_positive_rate_at(&[1.0f32, 2.0], &[true, false], 0.5).unwrap().threshold, f64::INFINITY);
+    }
+
+    #[test]
+    fn rows_drawn_twice_count_twice() {
+        let (s, y) = levels();
+        let drawn: Vec<u32> = (0..300).map(|i| i % 3).collect();
+        let rows: Vec<usize> = (0..300).flat_map(|i| vec![i; drawn[i] as usize]).collect();
+        let (s2, y2): (Vec<f64>, Vec<bool>) = rows.iter().map(|i| (s[*i], y[*i])).unzip();
+        let sorted = Sorted::new(&s, &y).unwrap();
+        let found = [drawn_equal_error_rate(&sorted, &drawn), drawn_true_positive_rate_at(&sorted, &drawn, 0.2)];
+        let expected = [equal_error_rate(&s2, &y2).unwrap(), true_positive_rate_at(&s2, &y2, 0.2).unwrap()];
+        close(&found, &expected.map(|at| at.value), 1e-14);
+        let none = vec![0; 300];
+        assert!(drawn_equal_error_rate(&sorted, &none).is_nan());
+        assert!(drawn_true_positive_rate_at(&sorted, &none, 0.2).is_nan());
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl Verification {
     ) -> Result<VerificationReport> {
         let pairs = Pairs { queries, references, itself, similarity: self.similarity };
         let mut sorted = pairs.positives()?;
-        sorted.par_sort_unstable_by(|a, b| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal));
+        sorted.par_sort_unstable_by(downwards);
         let negatives = pairs.count() - sorted.len() as u64;
         for (count, what) in [(sorted.len() as u64, "positive"), (negatives, "negative")] {
             if count == 0 {
@@ -227,9 +227,8 @@ impl Verification {
                 return Err(Error::Undefined { what: "verification".to_string(), reason });
             }
         }
-        let ladder = Ladder::of_scores(sorted);
-        let between = pairs.between(&ladder)?;
-        let steps = || steps(ladder.scores(), &between);
+        let between = pairs.between(&sorted)?;
+        let steps = || steps(&sorted, &between);
         let curve = Curve::of(steps());
         let totals = curve.totals;
         let at = |rate: &f64| (*rate, roc::true_positives_at(steps(), &totals, *rate));
@@ -296,6 +295,43 @@ fn steps<'a, T: Real>(positives: &'a [T], counts: &'a [AtomicU32]) -> impl Itera
     })
 }
 
+/// Negatives of one panel on their way to the counts.
+struct Gathered<'a, T> {
+    scores: Vec<T>,
+    sorted: &'a [T],
+    counts: &'a [AtomicU32],
+}
+
+/// Scores that are sorted together.
+const GATHERED: usize = 1 << 20;
+
+impl<T: Real> Gathered<'_, T> {
+    fn add(&mut self, scores: &[T]) {
+        self.scores.extend_from_slice(scores);
+        if self.scores.len() >= GATHERED {
+            self.count();
+        }
+    }
+
+    /// Counts what is gathered: integers, so that the order of panels does not matter.
+    fn count(&mut self) {
+        self.scores.sort_unstable_by(downwards);
+        let mut place = 0;
+        for same in self.scores.chunk_by(|a, b| a == b) {
+            while place < self.sorted.len() && self.sorted[place] >= same[0] {
+                place += 1;
+            }
+            let level = place > 0 && self.sorted[place - 1] == same[0];
+            self.counts[if level { 2 * place - 1 } else { 2 * place }].fetch_add(same.len() as u32, Relaxed);
+        }
+        self.scores.clear();
+    }
+}
+
+fn downwards<T: Real>(a: &T, b: &T) -> std::cmp::Ordering {
+    b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal)
+}
+
 /// The pairs of two sets, or within one.
 struct Pairs<'a, T> {
     queries: &'a Grouped<T>,
@@ -321,12 +357,14 @@ impl<T: Real> Pairs<'_, T> {
         class.start.max(all.start)..class.end.max(all.start)
     }
 
-    /// Calls `visit(state, query, first column, scores)` for the tiles of each panel that `wanted` says, panels in parallel.
+    /// Calls `visit(state, query, columns, scores)` for the tiles of each panel that `wanted` says, then `end(state)`; panels in
+    /// parallel.
     fn visit<S: Send>(
         &self,
         states: Vec<S>,
         wanted: impl Fn(Range<usize>) -> Range<usize> + Sync,
         visit: impl Fn(&mut S, usize, Range<usize>, &[T]) + Sync,
+        end: impl Fn(S) + Sync,
     ) -> Result<()> {
         let tiling = self.tiling();
         states.into_par_iter().enumerate().with_max_len(1).try_for_each_init(Vec::new, |tile, (p, mut state)| {
@@ -339,6 +377,7 @@ impl<T: Real> Pairs<'_, T> {
                     visit(&mut state, query, cols.clone(), row);
                 }
             }
+            end(state);
             Ok(())
         })
     }
@@ -366,34 +405,42 @@ impl<T: Real> Pairs<'_, T> {
             let start = ranges.iter().map(|r| r.start).min().unwrap_or(0);
             start..ranges.iter().map(|r| r.end).max().unwrap_or(0).max(start)
         };
-        self.visit(states, wanted, |(filled, part): &mut (usize, &mut [T]), query, cols, row| {
-            let same = self.same(query);
-            let some = same.start.clamp(cols.start, cols.end)..same.end.clamp(cols.start, cols.end);
-            part[*filled..*filled + some.len()].copy_from_slice(&row[some.start - cols.start..some.end - cols.start]);
-            *filled += some.len();
-        })?;
+        self.visit(
+            states,
+            wanted,
+            |(filled, part): &mut (usize, &mut [T]), query, cols, row| {
+                let same = self.same(query);
+                let some = same.start.clamp(cols.start, cols.end)..same.end.clamp(cols.start, cols.end);
+                part[*filled..*filled + some.len()]
+                    .copy_from_slice(&row[some.start - cols.start..some.end - cols.start]);
+                *filled += some.len();
+            },
+            |_| (),
+        )?;
         Ok(all)
     }
 
-    /// Negatives between and at the rungs, as [`steps`] reads them.
-    fn between(&self, ladder: &Ladder<T>) -> Result<Vec<AtomicU32>> {
-        let rungs = ladder.scores();
-        let counts: Vec<AtomicU32> = (0..2 * rungs.len() + 1).map(|_| AtomicU32::new(0)).collect();
+    /// Negatives between and at the sorted positive scores, as [`steps`] reads them.
+    ///
+    /// Each worker gathers negatives, sorts them and walks both sorted lists, which touches memory in its order.
+    fn between(&self, sorted: &[T]) -> Result<Vec<AtomicU32>> {
+        let counts: Vec<AtomicU32> = (0..2 * sorted.len() + 1).map(|_| AtomicU32::new(0)).collect();
         let wanted = |rows: Range<usize>| self.partners(rows.start);
-        self.visit(vec![(); self.tiling().panels()], wanted, |(), query, cols, row| {
-            let (same, all) = (self.same(query), self.partners(query));
-            let left = all.start.max(cols.start)..same.start.min(cols.end);
-            let right = same.end.max(cols.start)..all.end.min(cols.end);
-            for score in [left, right]
-                .into_iter()
-                .filter(|r| r.start < r.end)
-                .flat_map(|r| &row[r.start - cols.start..r.end - cols.start])
-            {
-                let above = ladder.before((*score, 1));
-                let level = above > 0 && rungs[above - 1] == *score;
-                counts[if level { 2 * above - 1 } else { 2 * above }].fetch_add(1, Relaxed);
-            }
-        })?;
+        let states: Vec<Gathered<'_, T>> =
+            (0..self.tiling().panels()).map(|_| Gathered { scores: Vec::new(), sorted, counts: &counts }).collect();
+        self.visit(
+            states,
+            wanted,
+            |gathered, query, cols, row| {
+                let (same, all) = (self.same(query), self.partners(query));
+                let left = all.start.max(cols.start)..same.start.min(cols.end);
+                let right = same.end.max(cols.start)..all.end.min(cols.end);
+                for part in [left, right].into_iter().filter(|part| part.start < part.end) {
+                    gathered.add(&row[part.start - cols.start..part.end - cols.start]);
+                }
+            },
+            |mut gathered| gathered.count(),
+        )?;
         Ok(counts)
     }
 
@@ -419,6 +466,7 @@ impl<T: Real> Pairs<'_, T> {
                     own[2 * place + usize::from(class.contains(&j))] += 1;
                 }
             },
+            |_| (),
         )?;
         let mut counts = vec![0; grouped.len()];
         for (row, original) in grouped.chunks_exact(width).zip(&self.queries.order) {

@@ -130,7 +130,6 @@ pub(crate) struct Trained<'a> {
 
 /// Rows of both parts, and the statistics of the training rows.
 fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Standardizer>)> {
-    let share = config.validation;
     let counts = data.class_counts();
     if let Some(class) = counts.iter().position(|c| *c < 2) {
         let (name, rows) = (&data.class_names()[class], counts[class]);
@@ -138,7 +137,7 @@ fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
             format!("class `{name}` has {rows} rows, expected at least 2: one to train on and one to validate");
         return Err(Failure::wrong(message).hint("leave such classes out").into());
     }
-    let halves = split::stratified(data.labels(), &[1.0 - share, share], config.train.seed)?;
+    let halves = halves(data, config)?;
     let standardizer = config.standardize.then(|| data.prepare(&halves[0])).transpose()?;
     let rows = |part: &[usize]| -> Result<Rows> {
         let features = data.gather(part, standardizer.as_ref())?;
@@ -150,6 +149,24 @@ fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
         train.labels = noise.apply(&train.labels, train.classes, config.train.seed)?.labels;
     }
     Ok((train, validation, standardizer))
+}
+
+/// The rows that are trained on, and those that validate.
+fn halves(data: &Samples, config: &RunConfig) -> Result<Vec<Vec<usize>>> {
+    let share = config.validation;
+    Ok(split::stratified(data.labels(), &[1.0 - share, share], config.train.seed)?)
+}
+
+/// The data of a finished run, and which of its rows validate.
+///
+/// # Errors
+/// A folder without configuration; data that are no longer there or have changed.
+pub(crate) fn validation_rows(run: &Path) -> Result<(Samples, Vec<usize>)> {
+    let config = settings::stored(&run.join(CONFIG))?;
+    let data = DataArgs::from(&config.data).open()?;
+    config.data.check(&data)?;
+    let rows = halves(&data, &config)?.swap_remove(1);
+    Ok((data, rows))
 }
 
 /// The read-out of the head as it is now, with a temperature fitted on validation rows.
