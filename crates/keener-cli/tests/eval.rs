@@ -162,7 +162,7 @@ fn score_files_get_classification_and_say_what_they_lack() {
     // As embeddings the same file has a geometry.
     assert!(json(path, &["eval", "p.csv", "--as", "embeddings"])["metrics"]["retrieval"].is_object());
     fs::write(path.join("s.csv"), "score,label\n0.1,0\n0.4,0\n0.35,1\n0.8,1\n").unwrap();
-    let scores = json(path, &["eval", "s.csv", "--as", "scores", "--far", "0.5"]);
+    let scores = json(path, &["eval", "s.csv", "--far", "0.5"]);
     let figures = &scores["metrics"]["classification"];
     assert_eq!((&figures["auroc"]["value"], &figures["eer"]["value"]), (&0.75.into(), &0.5.into()));
     assert_eq!(

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// What the columns of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum As {
-    /// Probabilities where there are as many columns as classes and rows sum to one, else embeddings
+    /// Probabilities where there are as many columns as classes and rows sum to one; scores where one column meets two classes;
+    /// else embeddings
     Auto,
     /// Coordinates
     Embeddings,
@@ -144,6 +145,7 @@ impl Source<'_> {
         let kind = match self.kind {
             As::Auto if self.gallery.is_some() => As::Embeddings,
             As::Auto if data.dim == data.num_classes() && sums_to_one(&data) => As::Probabilities,
+            As::Auto if data.dim == 1 && data.num_classes() == 2 => As::Scores,
             As::Auto => As::Embeddings,
             kind => kind,
         };
