@@ -4,6 +4,8 @@ use super::rows;
 use crate::real::Real;
 use crate::{Error, Result};
 
+pub use super::gaps::{Classwise, Gaps, classwise_ece};
+
 /// Number of bins of a reliability diagram, as in Guo et al. (2017, arXiv 1706.04599).
 pub const DEFAULT_BINS: usize = 15;
 
@@ -26,7 +28,7 @@ pub struct ReliabilityBin {
 }
 
 /// Confidence of the predicted class, and whether it is right (1 or 0), for each row.
-fn outcomes<T: Real>(probabilities: &[T], classes: usize, labels: &[usize]) -> Result<Vec<(f64, f64)>> {
+pub(super) fn outcomes<T: Real>(probabilities: &[T], classes: usize, labels: &[usize]) -> Result<Vec<(f64, f64)>> {
     let n = rows::probabilities(probabilities, classes)?;
     rows::labels("labels", labels, n, classes)?;
     let outcome = |(row, &y): (&[T], &usize)| {
@@ -42,7 +44,7 @@ fn bin(lower: f64, upper: f64, members: &[(f64, f64)]) -> ReliabilityBin {
     ReliabilityBin { lower, upper, confidence: confidence / n, accuracy: accuracy / n, count: members.len() }
 }
 
-fn check_bins(bins: usize) -> Result<()> {
+pub(super) fn check_bins(bins: usize) -> Result<()> {
     if bins == 0 {
         return Err(Error::parameter("bins", bins, "at least 1"));
     }
@@ -124,109 +126,10 @@ pub fn adaptive_ece<T: Real>(probabilities: &[T], classes: usize, labels: &[usiz
     Ok(calibration_error(&equal_mass_bins(probabilities, classes, labels, bins)?))
 }
 
-/// What the calibration error of the predicted class over fixed bins is made of, row by row, so that it can be computed
-/// again for other draws of the rows.
-///
-/// With g = correct − confidence and bins B, the error is `Σ_B |Σ_{i∈B} g_i| / n`: [`calibration_error`] with the division by the
-/// bin's count cancelled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gaps {
-    bins: usize,
-    /// Bin and gap of each row.
-    members: Vec<(u32, f64)>,
-}
-
 /// The bin `(m/bins, (m+1)/bins]` of a probability.
-fn place(probability: f64, bins: usize) -> usize {
+pub(super) fn place(probability: f64, bins: usize) -> usize {
     // A float that is negative or above the last bin saturates and is clamped.
     ((probability * bins as f64).ceil() as usize).clamp(1, bins) - 1
-}
-
-impl Gaps {
-    /// Of the predicted class, over bins of equal width: [`ece`].
-    ///
-    /// # Errors
-    /// As [`reliability_bins`].
-    pub fn confidence<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<Self> {
-        check_bins(bins)?;
-        let members = outcomes(probabilities, classes, labels)?.into_iter();
-        Ok(Self { bins, members: members.map(|(p, hit)| (place(p, bins) as u32, hit - p)).collect() })
-    }
-
-    /// Of the predicted class, over bins of equal mass, which keep their edges when rows are drawn again: [`adaptive_ece`],
-    /// except that rows of equal confidence are never shared between two bins.
-    ///
-    /// # Errors
-    /// As [`reliability_bins`].
-    pub fn adaptive<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<Self> {
-        let edges: Vec<f64> =
-            equal_mass_bins(probabilities, classes, labels, bins)?.iter().skip(1).map(|b| b.lower).collect();
-        let members = outcomes(probabilities, classes, labels)?.into_iter();
-        let place = |p: f64| edges.partition_point(|edge| *edge <= p) as u32;
-        Ok(Self { bins: edges.len() + 1, members: members.map(|(p, hit)| (place(p), hit - p)).collect() })
-    }
-
-    /// The error when row i counts `drawn[i]` times, or every row once.
-    pub fn error(&self, drawn: Option<&[u32]>) -> f64 {
-        let (mut sums, mut n) = (vec![0.0; self.bins], 0.0);
-        for (i, (bin, gap)) in self.members.iter().enumerate() {
-            let times = drawn.map_or(1.0, |drawn| f64::from(drawn[i]));
-            n += times;
-            sums[*bin as usize] += times * gap;
-        }
-        sums.iter().map(|s| s.abs()).sum::<f64>() / n
-    }
-}
-
-/// Checked probabilities and labels from which [`classwise_ece`] follows for any draw of the rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Classwise<'a, T> {
-    probabilities: &'a [T],
-    classes: usize,
-    labels: &'a [usize],
-    bins: usize,
-}
-
-impl<'a, T: Real> Classwise<'a, T> {
-    /// Probabilities `[n, classes]`.
-    ///
-    /// # Errors
-    /// As [`reliability_bins`].
-    pub fn new(probabilities: &'a [T], classes: usize, labels: &'a [usize], bins: usize) -> Result<Self> {
-        check_bins(bins)?;
-        let n = rows::probabilities(probabilities, classes)?;
-        rows::labels("labels", labels, n, classes)?;
-        Ok(Self { probabilities, classes, labels, bins })
-    }
-
-    /// The error when row i counts `drawn[i]` times, or every row once.
-    pub fn error(&self, drawn: Option<&[u32]>) -> f64 {
-        let (mut sums, mut n) = (vec![0.0; self.bins * self.classes], 0.0);
-        for (i, (row, label)) in self.probabilities.chunks_exact(self.classes).zip(self.labels).enumerate() {
-            let times = drawn.map_or(1.0, |drawn| f64::from(drawn[i]));
-            if times == 0.0 {
-                continue;
-            }
-            n += times;
-            for (class, p) in row.iter().enumerate() {
-                let gap = f64::from(class == *label) - p.f64();
-                sums[class * self.bins + place(p.f64(), self.bins)] += times * gap;
-            }
-        }
-        sums.iter().map(|s| s.abs()).sum::<f64>() / (n * self.classes as f64)
-    }
-}
-
-/// Classwise expected calibration error: `mean_c Σ_m count_cm / n · |frequency_cm − mean probability_cm|` over bins of equal
-/// width `(m/bins, (m+1)/bins]` of the probability of class c, whether or not it is the predicted one.
-///
-/// Kull et al., *Beyond temperature scaling* (2019, arXiv 1910.12656); the static calibration error of Nixon et al. (2019,
-/// arXiv 1904.01685).
-///
-/// # Errors
-/// As [`reliability_bins`].
-pub fn classwise_ece<T: Real>(probabilities: &[T], classes: usize, labels: &[usize], bins: usize) -> Result<f64> {
-    Ok(Classwise::new(probabilities, classes, labels, bins)?.error(None))
 }
 
 /// The outcome of temperature scaling.
@@ -359,33 +262,6 @@ mod tests {
         let swapped = [0.6f64, 0.4, 0.2, 0.8, 0.8, 0.2, 0.0, 1.0];
         assert_eq!(equal_mass_bins(&swapped, 2, &y, 2).unwrap(), mass);
         assert_eq!(equal_mass_bins(&p, 2, &y, 99).unwrap().len(), 4);
-    }
-
-    #[test]
-    fn gaps_sum_to_the_errors_and_follow_the_draws() {
-        let (z, y) = logits();
-        let p = softmax(&z, 5).unwrap();
-        let confidence = Gaps::confidence(&p, 5, &y, 15).unwrap();
-        let adaptive = Gaps::adaptive(&p, 5, &y, 15).unwrap();
-        let every = Classwise::new(&p, 5, &y, 15).unwrap();
-        // Sum over classes of |members − summed probability| in each bin, by the definition.
-        let mut classwise = 0.0;
-        for c in 0..5 {
-            for m in 0..15 {
-                let (low, high) = (f64::from(m) / 15.0, f64::from(m + 1) / 15.0);
-                let inside = (0..200).filter(|i| p[i * 5 + c] > low && p[i * 5 + c] <= high);
-                classwise += inside.map(|i| f64::from(y[i] == c) - p[i * 5 + c]).sum::<f64>().abs() / (200.0 * 5.0);
-            }
-        }
-        let expected = [ece(&p, 5, &y, 15).unwrap(), adaptive_ece(&p, 5, &y, 15).unwrap(), classwise];
-        close(&[confidence.error(None), adaptive.error(None), every.error(None)], &expected, 1e-13);
-        // Rows drawn twice or not at all are rows that stand there twice or not at all.
-        let drawn: Vec<u32> = (0..200).map(|i| i % 3).collect();
-        let rows: Vec<usize> = (0..200).flat_map(|i| vec![i; drawn[i] as usize]).collect();
-        let (p2, y2): (Vec<f64>, Vec<usize>) =
-            (rows.iter().flat_map(|i| p[i * 5..i * 5 + 5].to_vec()).collect(), rows.iter().map(|i| y[*i]).collect());
-        let again = [confidence.error(Some(&drawn)), every.error(Some(&drawn))];
-        close(&again, &[ece(&p2, 5, &y2, 15).unwrap(), classwise_ece(&p2, 5, &y2, 15).unwrap()], 1e-13);
     }
 
     #[test]

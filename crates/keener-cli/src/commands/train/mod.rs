@@ -19,7 +19,7 @@ use keener_data::{Samples, Standardizer, split};
 use keener_run::Folder;
 use metrics::{Metrics, Validation};
 use run_folder::{CHECKPOINT, CONFIG, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, identity};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What is trained.
