@@ -196,6 +196,11 @@ impl ConfusionMatrix {
         self.by_class.balanced_accuracy()
     }
 
+    /// As [`ClassCounts::geometric_mean`].
+    pub fn geometric_mean(&self) -> f64 {
+        self.by_class.geometric_mean()
+    }
+
     /// As [`ClassCounts::macro_f1`].
     pub fn macro_f1(&self) -> f64 {
         self.by_class.macro_f1()

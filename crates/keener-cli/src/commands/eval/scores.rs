@@ -63,16 +63,23 @@ pub(crate) fn evaluate(
     };
     let ranks = classes::label_ranks(&scores.values, columns, labels)?;
     let predicted = classes::argmax(&scores.values, columns)?;
-    let averages = |drawn: Option<&[u32]>| -> Result<[f64; 4], keener::Error> {
+    let averages = |drawn: Option<&[u32]>| -> Result<[f64; 5], keener::Error> {
         let counts = ClassCounts::new(&predicted, labels, columns, drawn)?;
-        Ok([counts.accuracy(), counts.balanced_accuracy(), counts.macro_f1(), counts.micro_f1()])
+        Ok([
+            counts.accuracy(),
+            counts.balanced_accuracy(),
+            counts.geometric_mean(),
+            counts.macro_f1(),
+            counts.micro_f1(),
+        ])
     };
     let found = averages(None)?;
-    let undefined = |_| [f64::NAN; 4];
+    let undefined = |_| [f64::NAN; 5];
     let few = afford(bootstrap, n + columns);
     let intervals = few.intervals(n, &found, |drawn| averages(Some(drawn)).unwrap_or_else(undefined).to_vec())?;
-    for (name, (value, interval)) in
-        ["accuracy", "balanced_accuracy", "macro_f1", "micro_f1"].into_iter().zip(found.into_iter().zip(intervals))
+    for (name, (value, interval)) in ["accuracy", "balanced_accuracy", "g_mean", "macro_f1", "micro_f1"]
+        .into_iter()
+        .zip(found.into_iter().zip(intervals))
     {
         group.add(Figure::new(name, value).within(interval));
     }
