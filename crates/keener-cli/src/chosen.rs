@@ -80,9 +80,14 @@ impl Chosen {
         // Names first: their errors say more. The library reads and checks the parameters.
         let entries = parts.iter().map(|(name, _)| find(name)).collect::<keener::Result<Vec<_>>>()?;
         let objective = parse(spec).map_err(|error| {
+            let explained =
+                matches!(error, keener::Error::UnknownParameter { .. } | keener::Error::Specification { .. });
+            let failure = Failure::of(&error.into());
+            if explained {
+                return failure;
+            }
             let names: Vec<&str> = entries.iter().map(|e| e.name).collect();
-            let explain = format!("`keener objectives {}` explains the parameters", names.join("+"));
-            Failure::wrong(error.to_string()).hint(explain)
+            failure.hint(format!("`keener objectives {}` explains the parameters", names.join("+")))
         })?;
         let addends = entries.into_iter().zip(&parts).map(|(entry, (_, arguments))| {
             let pairs = arguments.split(',').filter_map(|a| a.split_once('='));

@@ -1,6 +1,7 @@
 //! Options that every command has, and the help of the whole.
 
 use crate::commands::Command;
+use crate::help;
 use crate::output::print;
 use crate::{memory, size};
 use anyhow::{Context, Result};
@@ -72,35 +73,41 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 const AFTER: &str = "\
-\x1b[1mExamples:\x1b[0m
-  keener objectives                             what there is
-  keener objectives arcface                     formula, parameters, when to use it, paper
-  keener plan arcface --batch 4k --candidates 1M    which schedule, and which batch still fits
-  keener bench softmax-ce --batch 8192 --candidates 262144 --repeat 1
-  keener vectors vectors/                       check this build against conformance vectors
+Examples:
+  keener compare  ten objectives on the embedded digits
+  keener compare data.csv --label-column species  which is best for your rows?
+  keener train data.csv --objective focal --out run  one objective, one model
+  keener predict run new.csv  classes of new rows
+  keener objectives arcface  formula, parameters, when to use it, paper
+  keener plan arcface --batch 4k --candidates 1M  which schedule, and which batch still fits
+  keener vectors vectors/  check this build against conformance vectors
 
-\x1b[1mExit status:\x1b[0m
-  0    done
-  1    a check failed: a conformance case missed
-  2    wrong usage or input, or something else that kept the command from its work
+Exit status:
+  0  done
+  1  a check failed: a conformance case missed
+  2  wrong usage or input, or something else that kept the command from its work
   130  interrupted
 
-Tables go to standard output, messages to standard error; `--json` prints data instead of a table.
+Tables go to standard output, messages to standard error; `--json` prints data instead of a table. \
 Colours are left out where NO_COLOR is set or the output is no terminal (CLICOLOR_FORCE=1 keeps them).";
 
-/// The command line, with the list of commands in groups.
+/// The command line, its help laid out for this terminal.
 pub(crate) fn command() -> clap::Command {
-    let command = Cli::command();
+    command_for(help::width())
+}
+
+/// The command line, with the list of commands in groups and help of a width.
+pub(crate) fn command_for(width: usize) -> clap::Command {
+    let command = finished(Cli::command().after_help(AFTER), width);
     let about = |name: &str| {
         let found = command.get_subcommands().find(|c| c.get_name() == name)?;
-        Some(found.get_about().map(ToString::to_string).unwrap_or_default())
+        Some((name.to_string(), found.get_about().map(ToString::to_string).unwrap_or_default()))
     };
     let mut groups = String::new();
     let mut add = |title: &str, names: &[&str]| {
-        let lines: Vec<String> =
-            names.iter().filter_map(|name| Some(format!("  \x1b[1m{name:<11}\x1b[0m {}\n", about(name)?))).collect();
+        let lines: Vec<(String, String)> = names.iter().filter_map(|name| about(name)).collect();
         if !lines.is_empty() {
-            groups += &format!("\x1b[1m{title}:\x1b[0m\n{}\n", lines.concat());
+            groups += &format!("\x1b[1m{title}:\x1b[0m\n{}\n", help::entries(&lines, width, true));
         }
     };
     for (title, names) in GROUPS {
@@ -112,7 +119,21 @@ pub(crate) fn command() -> clap::Command {
     let template = format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\x1b[1mOptions:\x1b[0m\n{{options}}{{after-help}}"
     );
-    command.help_template(template).after_help(AFTER)
+    command.help_template(template)
+}
+
+/// What holds for every command: notes as wide as the terminal, and values that may begin with a minus.
+fn finished(command: clap::Command, width: usize) -> clap::Command {
+    let notes = command.get_after_help().map(|notes| help::laid_out(&notes.to_string(), width));
+    let command = match notes {
+        Some(notes) => command.after_help(notes),
+        None => command,
+    };
+    let negative = |argument: clap::Arg| {
+        let takes = argument.get_action().takes_values();
+        if takes { argument.allow_negative_numbers(true) } else { argument }
+    };
+    command.mut_args(negative).mut_subcommands(|below| finished(below, width))
 }
 
 #[cfg(test)]

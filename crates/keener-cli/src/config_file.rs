@@ -137,6 +137,13 @@ impl ConfigFile {
         let message =
             format!("{}, line {}: there is no key `{name}`{place}", self.path.display(), line_at(&self.text, at));
         let mut failure = Failure::wrong(message);
+        if section.is_empty() && ["compare", "train"].contains(&name.as_str()) {
+            let again = format!(
+                "`keener {name} --config {}`: the file is one of that command",
+                crate::paths::shell(&[&self.path])
+            );
+            return Err(failure.hint(again).into());
+        }
         // Keys of the section, and the tables below it.
         let below = |path: &'static str| {
             let rest = if section.is_empty() { path } else { path.strip_prefix(&section)?.strip_prefix('.')? };

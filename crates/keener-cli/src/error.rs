@@ -2,7 +2,7 @@
 
 use clap::error::ErrorKind as Usage;
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -32,11 +32,25 @@ impl Failure {
 
     /// A file or folder that cannot be read, with what there is instead.
     pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
-        let missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-        let what = if missing { "there is no such file or folder".to_string() } else { error.to_string() };
-        let failure = Self::wrong(format!("{}: {what}", path.display()));
-        let there = if missing || error.kind() == ErrorKind::IsADirectory { advice::beside(path) } else { None };
+        let failure = Self::wrong(format!("{}: {}", path.display(), advice::reason(error)));
+        let there = if advice::explains(error) { advice::beside(path) } else { None };
         there.into_iter().fold(failure, Self::hint)
+    }
+
+    /// A file or folder that cannot be written.
+    pub(crate) fn unwritten(path: &Path, error: &std::io::Error) -> Self {
+        let failure = Self::wrong(format!("cannot write {}: {}", path.display(), advice::reason(error)));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        match folder {
+            Some(folder) => failure.hint(format!("another place, or make `{}` first", folder.display())),
+            None => failure,
+        }
+    }
+
+    /// An error of the layers below.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let (message, tries) = advice::of(error);
+        Self { message, tries, status: WRONG }
     }
 
     /// What to try.

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config_file;
 mod error;
+mod help;
 mod interrupt;
 mod memory;
 mod output;

@@ -139,7 +139,7 @@ impl Page {
 }
 
 /// Breaks at spaces; a word that is longer than a line has one of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

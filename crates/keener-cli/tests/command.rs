@@ -72,6 +72,14 @@ fn errors_are_one_line_and_say_what_to_try() {
     assert_error(&["plan", "cosface:margins=1"], "margins", "keener objectives cosface");
     assert_error(&["plan", "arcface:margin=99"], "margin = 99", "keener objectives arcface");
     assert_error(&["objectives", "--family", "none"], "`none`", "classification");
+    assert_error(&["objectives", "--family", "embeding"], "`embeding`", "try: `embedding`");
+    assert_error(&["objectives", "arcface:mrgin=1"], "`arcface` has no parameter `mrgin`", "try: `margin`");
+    assert_error(&["objectives", "arcface:margin=wide"], "margin = \"wide\"", "keener objectives arcface");
+    assert_error(&["objectives", "triplet:mining=semihrd"], "`semihrd`", "`semi_hard`");
+    assert_error(&["papers", "show", "contrastive"], "`contrastive`", "`contrastive-behaviour`");
+    assert_error(&["papers", "run", "--seds", "3"], "--seds", "keener papers run --help");
+    assert_error(&["plan", "arcface", "--batch", "-3"], "from 1", "");
+    assert_error(&["completions", "bsh"], "`bsh`", "`bash`");
     assert_error(&["bench", "--btch", "3"], "--btch", "--batch");
     assert_error(&["bench", "arcface", "--memory", "5XB"], "expected a size", "keener bench --help");
     assert_error(&["bench", "arcface", "--batch", "0"], "from 1", "keener bench --help");
@@ -339,5 +347,73 @@ fn no_colours_reach_a_file() {
     for arguments in [&["objectives"][..], &["objectives", "arcface"], &["plan", "arcface"], &["bench", "--btch"]] {
         let output = keener(arguments);
         assert!(!stdout(&output).contains('\u{1b}') && !stderr(&output).contains('\u{1b}'), "{arguments:?}");
+    }
+}
+
+/// The table of exit statuses in the guide and the help, one by one; 130 is tested where runs are interrupted.
+#[test]
+fn exit_statuses_are_those_of_the_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let miss = folder.path().join("miss.json");
+    std::fs::write(&miss, GOOD.replace("0.6931", "0.7")).unwrap();
+    let miss = miss.to_str().unwrap();
+    for (arguments, expected) in [
+        (&[][..], 0),
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["objectives"], 0),
+        (&["vectors", miss], 1),
+        (&["vectors", "nowhere"], 2),
+        (&["papers"], 2),
+        (&["train"], 2),
+        (&["train", "--steps", "x"], 2),
+        (&["objectives", "arcfase"], 2),
+        (&["man", miss], 2),
+    ] {
+        assert_eq!(status(&keener(arguments)), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn colours_are_forced_and_forbidden_by_the_environment() {
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = Command::cargo_bin("keener").unwrap();
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+        let output = command.args(["objectives", "focal"]).output().unwrap();
+        stdout(&output).contains('\u{1b}')
+    };
+    assert!(run(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!run(&[]) && !run(&[("CLICOLOR_FORCE", "0")]));
+    assert!(!run(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]));
+}
+
+#[test]
+fn narrow_terminals_are_kept_to() {
+    for columns in [40, 60, 80] {
+        for arguments in [&["objectives"][..], &["objectives", "focal"], &["plan", "arcface"], &["papers", "list"]] {
+            let mut command = Command::cargo_bin("keener").unwrap();
+            let output = command.args(arguments).env("COLUMNS", columns.to_string()).output().unwrap();
+            let text = stdout(&output);
+            let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+            // The code to paste has words that cannot be broken.
+            assert!(widest.chars().count() <= columns || widest.contains('('), "{columns} {arguments:?}: {widest}");
+        }
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let script = stdout(&keener(&["completions", "bash"]));
+    assert!(script.contains("complete -F _keener"), "{script}");
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("man1");
+    let output = keener(&["man", into.to_str().unwrap()]);
+    assert_eq!((status(&output), stdout(&output).as_str()), (0, ""));
+    let pages = std::fs::read_dir(&into).unwrap().count();
+    assert!(stderr(&output).starts_with(&format!("note: {pages} pages")), "{}", stderr(&output));
+    assert!(std::fs::read_to_string(into.join("keener-train.1")).unwrap().contains("print\\-config"));
+    // A shell that is there reads its script.
+    if let Ok(output) = std::process::Command::new("bash").args(["-n", "-c", &script]).output() {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

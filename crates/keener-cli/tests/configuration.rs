@@ -139,6 +139,11 @@ fn a_comparison_is_made_again_from_its_configuration() {
     ran(path, &[&["compare", "data/pets.csv", "--out", "one"], &options[..]].concat());
     ran(&path.join("data"), &["compare", "--config", "../one/config.toml", "--out", "../two"]);
     assert!(same(path, "one", "two", "full.csv") && same(path, "one", "two", "plan.json"));
+    // What is resumed needs no other word, and refuses another one.
+    fs::remove_file(path.join("two/full.csv")).unwrap();
+    ran(path, &["compare", "--resume", "--out", "two"]);
+    assert!(same(path, "one", "two", "full.csv"));
+    assert!(refused(path, &["compare", "--resume", "--out", "two", "--seed", "3"]).contains("seed"));
     let printed = ran(path, &["compare", "--config", "one/config.toml", "--print-config", "--repeats", "3"]);
     for part in [
         "path = \"data/pets.csv\"",
@@ -182,7 +187,8 @@ fn mistakes_in_a_configuration_are_told_with_what_to_try() {
         ("train", "[train\n", &["c.toml, line 1", "--print-config"]),
         ("compare", "[compare]\nscenarios = [\"ful\"]\n", &["`ful`", "try: `full`"]),
         ("compare", "[compare]\nrepeats = 0\n", &["repeats = 0"]),
-        ("compare", "[train]\nsteps = 3\n", &["no key `train`", "one of version, data, compare"]),
+        ("compare", "[train]\nsteps = 3\n", &["no key `train`", "try: `keener train --config c.toml`"]),
+        ("compare", "[comparee]\nsteps = 3\n", &["no key `comparee`", "try: `compare`"]),
     ] {
         let message = told(command, text);
         assert!(parts.iter().all(|part| message.contains(part)), "{text}\n{message}");

@@ -99,10 +99,30 @@ fn mistakes_are_told() {
     let head = error_of(path, &["train", "pets.csv", "--objective", "focal", "--head", "projection"]);
     assert!(head.contains("projection head") && head.contains("linear"), "{head}");
     assert!(error_of(path, &["predict", "pets", "pets.csv"]).contains("keener train"));
+    let missing = error_of(path, &["train", "pest.csv", "--objective", "focal"]);
+    assert!(missing.starts_with("error: pest.csv: there is no such file or folder\n  try: `pets.csv`\n"), "{missing}");
+    let column = error_of(path, &["train", "pets.csv", "--label-column", "specie", "--objective", "focal"]);
+    assert!(column.contains("among a, b, species") && column.contains("try: `species`"), "{column}");
+    let last = keener(path)
+        .args(["train", "pets.csv", "--label-column", "-1", "--objective", "ce", "--print-config"])
+        .output();
+    assert!(String::from_utf8(last.unwrap().stdout).unwrap().contains("label_column = \"-1\""));
+    let rate = error_of(path, &["train", "pets.csv", "--objective", "ce", "--learning-rate", "-1"]);
+    assert!(rate.contains("learning_rate = -1: expected a finite number > 0"), "{rate}");
+    let diverged = ["train", "pets.csv", "--objective", "ce", "--steps", "5", "--learning-rate", "1e30", "--out", "no"];
+    let diverged = error_of(path, &diverged);
+    assert!(diverged.contains("diverged") && diverged.contains("lower `--learning-rate`"), "{diverged}");
+    fs::remove_dir_all(path.join("no")).unwrap();
     assert!(!path.join("runs").exists());
     keener(path).args(["train", "pets.csv", "--objective", "ce", "--steps", "5", "--out", "run"]).assert().success();
     let filled = error_of(path, &["train", "pets.csv", "--objective", "ce", "--steps", "5", "--out", "run"]);
     assert!(filled.contains("not empty"), "{filled}");
+    fs::create_dir(path.join("empty")).unwrap();
+    let none = error_of(path, &["predict", "empty", "pets.csv"]);
+    assert!(none.contains("empty is no finished run") && none.contains("try: `run`"), "{none}");
+    let file = error_of(path, &["predict", "pets.csv", "pets.csv"]);
+    assert!(file.contains("pets.csv is a file, expected a folder"), "{file}");
+    assert!(error_of(path, &["predict", "run", "pets.csv", "--out", "no/x.csv"]).contains("make `no` first"));
     fs::write(path.join("wide.csv"), "a,b,c\n1,2,3\n").unwrap();
     let wide = error_of(path, &["predict", "run", "wide.csv"]);
     assert!(wide.contains("3 features a row, expected 2"), "{wide}");

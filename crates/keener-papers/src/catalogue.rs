@@ -1,7 +1,8 @@
 //! The table of all papers with the verdicts that were recorded.
 
-use crate::{Reproduction, Verdict, markdown, reproductions};
+use crate::{Reproduction, Verdict, reproductions};
 use anyhow::{Context, Result};
+use keener_report::markdown;
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::Path;

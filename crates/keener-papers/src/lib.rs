@@ -27,7 +27,6 @@ mod adam;
 mod catalogue;
 mod digits;
 mod findings;
-mod markdown;
 mod output;
 mod papers;
 mod reproduction;

@@ -1,8 +1,9 @@
 //! The files of a run: JSON, Markdown, pictures and the HTML page.
 
-use crate::{Findings, Mode, Reproduction, Verdict, markdown};
+use crate::{Findings, Mode, Reproduction, Verdict};
 use anyhow::Result;
 use keener_report::html::{Block, CalloutKind, Page, Section};
+use keener_report::markdown;
 use keener_report::table::{Cell, Column, Table, Tone};
 use keener_run::Error;
 use serde_json::{Value, json};

@@ -37,6 +37,7 @@
 //! ```
 
 pub mod html;
+pub mod markdown;
 pub mod plot;
 pub mod table;
 

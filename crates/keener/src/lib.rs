@@ -47,3 +47,8 @@ pub mod theory;
 pub mod transform;
 
 pub use error::{Error, Result};
+
+/// The blocks of Rust in the guide are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/src/burn.md")]
+struct Guide;

@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::output::{note, print};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap_mangen::Man;
 use std::fs;
 use std::path::PathBuf;
@@ -30,10 +30,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let Some(folder) = args.folder else {
         return print(pages.first().map_or("", |(_, text)| text));
     };
-    fs::create_dir_all(&folder).map_err(|e| Failure::file(&folder, &e))?;
+    fs::create_dir_all(&folder).map_err(|e| Failure::unwritten(&folder, &e))?;
     for (name, text) in &pages {
         let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, text).map_err(|e| Failure::unwritten(&path, &e))?;
     }
     note(&format!("{} pages in {}", pages.len(), folder.display()));
     Ok(())
@@ -45,7 +45,7 @@ fn pages() -> Result<Vec<(String, String)>> {
         into.push(command.clone());
         command.get_subcommands().for_each(|below| collect(below, into));
     }
-    let mut root = crate::cli::command();
+    let mut root = crate::cli::command_for(100);
     root.build();
     let mut commands = Vec::new();
     collect(&root, &mut commands);
@@ -69,28 +69,26 @@ fn pages() -> Result<Vec<(String, String)>> {
     commands.into_iter().map(page).collect()
 }
 
-/// Sections from text whose headings are lines that begin at the left and end with a colon.
+/// Sections from text whose headings are lines that begin at the left and end with a colon; prose after them is a section
+/// of its own.
 fn notes(text: &str) -> String {
     let mut out = String::new();
-    let mut open = false;
-    for line in text.lines() {
-        let heading = line.strip_suffix(':').filter(|head| !head.starts_with(' ') && !head.contains(". "));
-        let escaped = line.replace('\\', "\\\\").replace('-', "\\-");
-        match heading {
-            Some(heading) => {
-                out += if open { ".fi\n" } else { "" };
-                out += &format!(".SH {}\n.nf\n", heading.to_uppercase());
-                open = true;
-            }
-            None => {
-                out += if open { "" } else { ".SH NOTES\n.nf\n" };
-                open = true;
-                let guard = if escaped.starts_with(['.', '\'']) { "\\&" } else { "" };
-                out += &format!("{guard}{escaped}\n");
-            }
+    let mut prose = false;
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let indented = line.starts_with(' ');
+        if let Some(heading) = line.strip_suffix(':').filter(|_| !indented) {
+            out += &format!(".SH {}\n.nf\n", heading.to_uppercase());
+            prose = false;
+            continue;
         }
+        if !indented && !prose {
+            out += ".SH NOTES\n.nf\n";
+            prose = true;
+        }
+        let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+        out += &format!("{guard}{}\n", line.replace('\\', "\\e").replace('-', "\\-"));
     }
-    out + if open { ".fi\n" } else { "" }
+    out
 }
 
 #[cfg(test)]
@@ -110,5 +108,6 @@ mod tests {
         assert!(pages.iter().any(|(file, _)| file == "keener-papers-run.1"));
         assert!(pages.iter().all(|(_, text)| !text.contains('\u{1b}')));
         assert!(pages[0].1.contains(".SH EXIT STATUS\n.nf\n  0    done\n"), "{}", pages[0].1);
+        assert!(pages[0].1.contains(".SH NOTES\n.nf\nTables go"), "{}", pages[0].1);
     }
 }

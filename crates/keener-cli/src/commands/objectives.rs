@@ -1,11 +1,11 @@
 //! `keener objectives`: the registry as a table, or one objective explained.
 
 use crate::chosen::{Addend, Chosen};
-use crate::error::Failure;
+use crate::error::{Failure, advice::ticked};
 use crate::output::{OutputArgs, Page, print, print_json, print_table, width};
 use anyhow::Result;
-use keener::objective::{Entry, registry};
-use keener_report::{Column, Table, cells};
+use keener::objective::{Entry, nearest, registry};
+use keener_report::{Column, Table, cells, markdown};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Only those that read this, such as class-head or paired-views
     #[arg(long)]
     reads: Option<String>,
+    /// Print the page of the guide that says which objective serves when
+    #[arg(long, conflicts_with_all = ["objective", "family", "reads", "json"])]
+    markdown: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -45,6 +48,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             return print_json(&json!({"spec": spec, "objectives": described}));
         }
         return print(&explanation(&chosen, &described));
+    }
+    if args.markdown {
+        return print(&page());
     }
     let family =
         args.family.map(|given| one_of("family", &given, registry().iter().map(|e| label(&e.family)))).transpose()?;
@@ -63,7 +69,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         .column(Column::text("objective"))
         .column(Column::text("family").priority(20))
         .column(Column::text("reads").priority(30))
-        .column(Column::text("summary"))
+        .column(Column::text("summary").at_least(34))
         .column(Column::text("paper").priority(10));
     for entry in &found {
         table.push(cells![entry.name, label(&entry.family), label(&entry.reads), entry.summary, entry.paper.id]);
@@ -73,6 +79,44 @@ pub(crate) fn run(args: Args) -> Result<()> {
         found.len(),
         registry().len()
     )))
+}
+
+/// The page "which objective when" of the guide.
+fn page() -> String {
+    let mut text =
+        "# Which objective when\n\nPrinted by `keener objectives --markdown`, so that it says what this version \
+                    has. `keener objectives NAME` adds formula, parameters with their defaults, and the same loss in \
+                    PyTorch.\n"
+            .to_string();
+    let mut families: Vec<String> = Vec::new();
+    for family in registry().iter().map(|entry| label(&entry.family)) {
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    for family in families {
+        let heading: String =
+            family.chars().take(1).flat_map(char::to_uppercase).chain(family.chars().skip(1)).collect();
+        text += &format!("\n## {heading}\n\n");
+        let columns = ["objective", "what it is", "when", "when not", "reads", "paper"];
+        text += &markdown::row(columns.map(String::from));
+        text += &markdown::row(columns.map(|_| "---".to_string()));
+        for entry in registry().iter().filter(|entry| label(&entry.family) == family) {
+            let paper = match is_arxiv(entry.paper.id) {
+                true => format!("[{}](https://arxiv.org/abs/{})", entry.paper.title, entry.paper.id),
+                false => format!("{} ({})", entry.paper.title, entry.paper.id),
+            };
+            let cells = [entry.summary, entry.when, entry.when_not, &label(&entry.reads)].map(markdown::escaped);
+            let name = [format!("`{}`", entry.name)];
+            text += &markdown::row(name.into_iter().chain(cells).chain([paper.replace('|', "\\|")]));
+        }
+    }
+    text
+}
+
+/// Whether the source of a paper is an arXiv id.
+fn is_arxiv(id: &str) -> bool {
+    id.split_once('.').is_some_and(|(a, b)| [a, b].iter().all(|part| part.chars().all(|c| c.is_ascii_digit())))
 }
 
 /// The name of a variant as people write it: `paired views`.
@@ -90,7 +134,12 @@ fn one_of(what: &str, given: &str, all: impl Iterator<Item = String>) -> Result<
         return Ok(wanted);
     }
     let names: Vec<String> = all.iter().map(|n| n.replace(' ', "-")).collect();
-    Err(Failure::wrong(format!("no {what} of objectives is called `{given}`")).hint(names.join(", ")).into())
+    let close = nearest(&wanted.replace(' ', "-"), names.iter().map(String::as_str));
+    let mut failure = Failure::wrong(format!("no {what} of objectives is called `{given}`"));
+    if !close.is_empty() {
+        failure = failure.hint(ticked(&close));
+    }
+    Err(failure.hint(format!("one of {}", names.join(", "))).into())
 }
 
 /// One objective with the values of its parameters, as data.
@@ -203,9 +252,7 @@ fn explanation(chosen: &Chosen, described: &[Description]) -> String {
             page.entry("learned", learned["name"].as_str().unwrap_or_default(), &start);
         }
         let id = d.paper.id;
-        let arxiv =
-            id.split_once('.').is_some_and(|(a, b)| [a, b].iter().all(|part| part.chars().all(|c| c.is_ascii_digit())));
-        page.item("paper", &format!("{} ({}{id})", d.paper.title, if arxiv { "arXiv " } else { "" }));
+        page.item("paper", &format!("{} ({}{id})", d.paper.title, if is_arxiv(id) { "arXiv " } else { "" }));
         page.item("in PyTorch", &d.pytorch);
     }
     page.finish()

@@ -62,6 +62,9 @@ struct Report {
 /// # Errors
 /// Paths that cannot be read or hold no case; a miss, once everything has been printed.
 pub(crate) fn run(args: Args) -> Result<()> {
+    for path in &args.paths {
+        std::fs::metadata(path).map_err(|e| Failure::file(path, &e))?;
+    }
     let cases = load(&args.paths)?;
     let outcomes: Vec<Outcome> = cases.par_iter().map(|(_, case)| run_case(case)).collect();
     let report = summarize(&cases, &outcomes);

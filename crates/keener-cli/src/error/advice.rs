@@ -10,28 +10,49 @@ pub(crate) fn ticked<S: AsRef<str>>(names: &[S]) -> String {
     names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(" or ")
 }
 
+/// What the system says, in words.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file or folder".into(),
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        ErrorKind::IsADirectory => "it is a folder, expected a file".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether what stands beside a path helps.
+pub(super) fn explains(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
+}
+
 /// The message for an error of the layers below, and what to try.
 pub(super) fn of(error: &anyhow::Error) -> (String, Vec<String>) {
-    let mut message = format!("{error:#}");
+    let mut parts: Vec<String> = Vec::new();
     let mut tries = Vec::new();
     for cause in error.chain() {
+        let mut said = cause.to_string();
         if let Some(core) = cause.downcast_ref::<keener::Error>() {
-            if let Some(shorter) = of_core(core, &mut tries) {
-                message = message.replace(&core.to_string(), &shorter);
-            }
+            said = of_core(core, &mut tries).unwrap_or(said);
         } else if let Some(data) = cause.downcast_ref::<DataError>() {
-            of_data(data, &mut tries);
-        } else if let Some(keener_burn::Error::Io { path, source }) = cause.downcast_ref::<keener_burn::Error>()
-            && source.kind() == ErrorKind::NotFound
-        {
-            tries.extend(beside(path));
+            said = of_data(data, &mut tries).unwrap_or(said);
+        } else if let Some(keener_burn::Error::Io { path, source }) = cause.downcast_ref::<keener_burn::Error>() {
+            said = format!("{}: {}", path.display(), reason(source));
+            tries.extend(beside(path).filter(|_| explains(source)));
+        } else if let Some(system) = cause.downcast_ref::<std::io::Error>() {
+            // Where the error above has it already, in these words or in those of the system.
+            let again = parts.iter().any(|part| part.contains(&said) || part.contains(&reason(system)));
+            said = if again { String::new() } else { reason(system) };
+        }
+        if !said.is_empty() && !parts.iter().any(|part| part.contains(&said)) {
+            parts.push(said);
         }
     }
     // Not a link of the chain where words were put before it.
     if let Some(hint) = error.downcast_ref::<keener_run::Error>().and_then(keener_run::Error::hint) {
         tries.push(hint.into());
     }
-    (message, tries)
+    (parts.join(": "), tries)
 }
 
 /// What the core suggests, as lines of what to try; the message without it.
@@ -57,33 +78,43 @@ fn of_core(error: &keener::Error, tries: &mut Vec<String>) -> Option<String> {
             tries.push(format!("`keener objectives {objective}` explains the parameters"));
             Some(format!("`{objective}` has no parameter `{name}`"))
         }
+        keener::Error::Specification { spec, reason } => {
+            tries.extend(of_choices(reason));
+            let names: Vec<&str> = spec.split('+').map(|part| part.split(':').next().unwrap_or(part).trim()).collect();
+            if names.iter().all(|name| keener::objective::find(name).is_ok()) {
+                tries.push(format!("`keener objectives {}` explains the parameters", names.join("+")));
+            }
+            Some(format!("cannot read `{spec}`: {}", reason.replace("expected f64", "expected a number")))
+        }
         _ => None,
     }
 }
 
-fn of_data(error: &DataError, tries: &mut Vec<String>) {
+/// As [`of_core`], for errors of data.
+fn of_data(error: &DataError, tries: &mut Vec<String>) -> Option<String> {
+    let mut close = |wanted: &str, list: &str| {
+        let close = nearest_text(wanted, list.split(", "));
+        tries.extend((!close.is_empty()).then(|| ticked(&close)));
+    };
     match error {
-        DataError::Io { file, source } if source.kind() == ErrorKind::NotFound => {
-            tries.extend(beside(Path::new(file)));
+        DataError::Io { file, source } => {
+            tries.extend(beside(Path::new(file)).filter(|_| explains(source)));
+            return Some(format!("{file}: {}", reason(source)));
         }
-        DataError::LabelColumn { wanted, times: 0, columns, .. } => {
-            let names = columns.split(", ");
-            let close = nearest_text(wanted, names);
-            if !close.is_empty() {
-                tries.push(ticked(&close));
-            }
-        }
-        DataError::NoSuchArray { wanted, arrays, .. } => {
-            let close = nearest_text(wanted, arrays.split(", "));
-            if !close.is_empty() {
-                tries.push(ticked(&close));
-            }
+        DataError::LabelColumn { wanted, times: 0, columns, .. } => close(wanted, columns),
+        DataError::NoSuchColumn { wanted, columns, .. } => close(wanted, columns),
+        DataError::NoSuchArray { wanted, arrays, .. } => close(wanted, arrays),
+        DataError::Write { file, source } => return Some(format!("cannot write {file}: {}", reason(source))),
+        DataError::UnknownFormat { file, looks_like, known } => {
+            tries.push(format!("one of {known}"));
+            return Some(format!("{file}: unknown format: the bytes look like {looks_like}"));
         }
         DataError::NoLabels { .. } => {
             tries.push("`--labels FILE` for a second file, `--label-column COLUMN` for a column of this one".into());
         }
         _ => {}
     }
+    None
 }
 
 /// As [`nearest`], but letters count the same in both cases.

@@ -77,12 +77,14 @@ pub struct Column {
     /// Where a terminal is too narrow, the columns with the lowest priority go first; the first column always stays.
     /// Default 100.
     pub priority: u8,
+    /// Texts are not wrapped to fewer characters than this; another column is dropped first. Default 14.
+    pub least: usize,
 }
 
 impl Column {
     /// A left-aligned column.
     pub fn text(title: impl Into<String>) -> Self {
-        Self { title: title.into(), align: Align::Left, digits: None, unit: None, note: None, priority: 100 }
+        Self { title: title.into(), align: Align::Left, digits: None, unit: None, note: None, priority: 100, least: 14 }
     }
 
     /// A right-aligned column of numbers with `digits` decimals.
@@ -105,6 +107,12 @@ impl Column {
     /// Sets the priority (default 100): where a terminal is too narrow, the lowest goes first.
     pub fn priority(mut self, priority: u8) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Sets the width that texts keep where a terminal is narrow.
+    pub fn at_least(mut self, characters: usize) -> Self {
+        self.least = characters;
         self
     }
 

@@ -4,9 +4,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Align, Cell, Table, Tone};
 
-/// Before a column is dropped, texts are wrapped: down to this width, or that of their longest word if that is more …
-const NARROWEST: usize = 14;
-/// … but no word keeps a column wider than this.
+/// Before a column is dropped, texts are wrapped: down to the least width of the column, or that of their longest word if
+/// that is more, but no word keeps a column wider than this.
 const LONGEST_WORD: usize = 32;
 
 const BOLD: &str = "\u{1b}[1m";
@@ -102,7 +101,7 @@ impl Table {
             .map(|c| {
                 let texts = rows.iter().map(|row| &row[c]).chain([&headings[c]]);
                 let word = texts.flat_map(|text| text.split(' ')).map(UnicodeWidthStr::width).max().unwrap_or(0);
-                word.clamp(NARROWEST, LONGEST_WORD)
+                word.min(LONGEST_WORD).max(self.columns[c].least)
             })
             .collect();
         let Some(limit) = limit else { return (kept, natural) };

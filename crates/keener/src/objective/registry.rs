@@ -326,22 +326,27 @@ pub fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Vec<St
         .filter(|(d, name)| *d <= 1 + name.len() / 3)
         .collect();
     close.sort();
+    // What is much farther than the best was not meant.
+    let best = close.first().map_or(0, |(d, _)| *d);
+    close.retain(|(d, _)| *d <= best + best / 2);
     close.truncate(3);
     close.into_iter().map(|(_, name)| name.to_string()).collect()
 }
 
-/// Levenshtein distance.
+/// Edit distance in which two letters that changed places count once (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let substitute = row[j] + usize::from(a[i] != b[j]);
+            let swapped = i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j];
+            let swap = if swapped { before[j - 1] + 1 } else { usize::MAX };
+            next.push(substitute.min(row[j + 1] + 1).min(next[j] + 1).min(swap));
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -374,6 +379,15 @@ mod tests {
         assert_eq!(parse("cosface:margin=0.2, scale=16").unwrap().f32().name(), "cosface");
         assert!(parse("Cos-Face").map(|_| ()).unwrap_err().to_string().contains("did you mean `cosface`"));
         assert_eq!(parse("arcface+tcm:weight=0.5").unwrap().f64().name(), "sum");
+    }
+
+    #[test]
+    fn letters_that_changed_places_are_one_mistake() {
+        assert_eq!(
+            (distance("nwe", "new"), distance("abc", "cab"), distance("", "ab"), distance("arcfase", "arcface")),
+            (1, 2, 2, 1)
+        );
+        assert_eq!(nearest("nwe.csv", ["new.csv", "one.csv", "bad.csv"].into_iter()), ["new.csv"]);
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn first_visit<T: Real>(rows: usize) -> (Vec<u32>, SampleStore<T>) {
 }
 
 fn open(path: &Path) -> Result<npyz::NpyFile<BufReader<File>>> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = File::open(path).map_err(|e| Failure::file(path, &e))?;
     npyz::NpyFile::new(BufReader::new(file)).with_context(|| format!("{} is no .npy file", path.display()))
 }
 

@@ -168,7 +168,7 @@ pub(crate) struct Args {
     /// Output folder [default: runs/compare-DATA-N]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with an interrupted comparison in `--out`
+    /// Go on with the interrupted comparison in `--out`, as its `config.toml` says
     #[arg(long, requires = "out")]
     resume: bool,
     #[command(flatten)]
@@ -305,16 +305,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     progress.end();
     if let Err(CompareError::Stopped { finished, total }) = outcome {
         let message = format!("{finished} of {total} trainings are finished and kept in {}", out.display());
-        let config_file = out.join(CONFIG);
-        let words: [&OsStr; 7] = [
-            "keener".as_ref(),
-            "compare".as_ref(),
-            "--config".as_ref(),
-            config_file.as_os_str(),
-            "--out".as_ref(),
-            out.as_os_str(),
-            "--resume".as_ref(),
-        ];
+        let words: [&OsStr; 5] =
+            ["keener".as_ref(), "compare".as_ref(), "--resume".as_ref(), "--out".as_ref(), out.as_os_str()];
         return Err(Failure::stopped(message, shell(&words)).into());
     }
     let outcome = outcome.map_err(shown)?;

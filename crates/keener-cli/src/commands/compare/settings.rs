@@ -1,7 +1,7 @@
 //! What a comparison is made from: the command's defaults, a configuration file over them, options over that.
 
 use super::data::DataRecord;
-use super::{Args, HeadArg, TaskArg, shown, split_objectives};
+use super::{Args, CONFIG, HeadArg, TaskArg, shown, split_objectives};
 use crate::config_file::{ConfigFile, Key, render};
 use crate::error::Failure;
 use anyhow::Result;
@@ -89,7 +89,9 @@ impl From<HeadArg> for HeadChoice {
 /// # Errors
 /// A file that cannot be read, scenarios of another task, settings out of range.
 pub(super) fn effective(args: &Args) -> Result<Settings> {
-    let file = args.config.as_deref().map(|path| ConfigFile::read(path, KEYS)).transpose()?;
+    // What is resumed says itself what it is.
+    let own = args.out.as_deref().filter(|_| args.resume).map(|out| out.join(CONFIG)).filter(|path| path.is_file());
+    let file = args.config.clone().or(own).map(|path| ConfigFile::read(&path, KEYS)).transpose()?;
     let file = file.as_ref();
     let mut data = match file {
         Some(file) => file.read_at::<DataRecord>("data")?.unwrap_or_default().found_from(file.folder()),
@@ -135,7 +137,7 @@ impl Args {
     fn apply(&self, config: &mut CompareConfig) {
         if !self.scenario.is_empty() {
             config.scenarios = self.scenario.iter().map(|s| (*s).into()).collect();
-        } else if self.task.is_some() && self.config.is_some() {
+        } else if self.task.is_some() && (self.config.is_some() || self.resume) {
             config.scenarios = scenarios(self.task, self.data.data.is_none());
         }
         if let Some(list) = &self.objectives {

@@ -10,7 +10,8 @@ use keener_burn::Head;
 use keener_data::{ReadOptions, RowSource};
 use out::Output;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -21,8 +22,15 @@ enum Format {
     Json,
 }
 
+const AFTER: &str = "\
+Examples:
+  keener predict run new.csv  a line a row: class and probability
+  keener predict run new.csv --embed --out embeddings.csv
+  keener predict run new.csv --format json  with the probability of every class";
+
 /// Arguments of `keener predict`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// Run folder that `keener train` wrote
     run: PathBuf,
@@ -47,6 +55,11 @@ pub(crate) struct Args {
 /// # Errors
 /// A folder that holds no finished run, rows that do not fit the model.
 pub(crate) fn run(args: Args) -> Result<()> {
+    if let Some(folder) =
+        args.out.as_deref().and_then(Path::parent).filter(|f| !f.as_os_str().is_empty() && !f.is_dir())
+    {
+        return Err(Failure::unwritten(args.out.as_deref().unwrap_or(folder), &ErrorKind::NotFound.into()).into());
+    }
     check_version(&args.run)?;
     let record: ReadoutRecord = read_json(&args.run, READOUT)?;
     let head = Head::load(&args.run.join(MODEL), &keener_burn::compare::cpu())?;

@@ -197,6 +197,13 @@ fn readout(
         means,
     };
     let logits = record.logits(head, validation)?;
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        let (config, done) = (training.config(), training.steps_done());
+        let message = format!("the training diverged: after {done} steps the scores of validation rows are not finite");
+        return Err(Failure::wrong(message)
+            .hint(format!("a lower `--learning-rate` than {}", config.learning_rate))
+            .into());
+    }
     let (classes, labels) = (validation.classes, validation.indices());
     let fit = fit_temperature(&logits, classes, &labels)?;
     let (temperature, nll) = fit.applied();

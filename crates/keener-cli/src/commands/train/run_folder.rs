@@ -83,11 +83,41 @@ impl ReadoutRecord {
 /// Reads a file of a run.
 pub(crate) fn read_text(folder: &Path, name: &str) -> Result<String> {
     let path = folder.join(name);
-    fs::read_to_string(&path).map_err(|e| {
-        Failure::wrong(format!("{}: {e}", path.display()))
-            .hint("a folder that `keener train` wrote and finished")
-            .into()
+    fs::read_to_string(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound if folder.is_dir() => unfinished(folder, name).into(),
+        std::io::ErrorKind::NotFound => Failure::file(folder, &e).hint("a folder that `keener train` wrote").into(),
+        std::io::ErrorKind::NotADirectory => {
+            Failure::wrong(format!("{} is a file, expected a folder that `keener train` wrote", folder.display()))
+                .into()
+        }
+        _ => Failure::file(&path, &e).into(),
     })
+}
+
+/// A folder that is no finished training, with the nearest thing to do.
+fn unfinished(folder: &Path, name: &str) -> Failure {
+    let failure =
+        Failure::wrong(format!("{} is no finished run of `keener train`: there is no {name}", folder.display()));
+    let shown = crate::paths::shell(&[folder]);
+    if folder.join(CHECKPOINT).is_file() {
+        return failure.hint(format!("`keener train --resume --out {shown}` finishes it"));
+    }
+    if folder.join("plan.json").is_file() {
+        return failure.hint("`keener train` with the winner of this comparison: a comparison keeps no models");
+    }
+    let mut runs: Vec<String> = [Path::new("."), Path::new("runs")]
+        .into_iter()
+        .filter_map(|place| fs::read_dir(place).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| path.join(READOUT).is_file())
+        .map(|path| format!("`{}`", path.strip_prefix(".").unwrap_or(&path).display()))
+        .collect();
+    runs.sort();
+    runs.truncate(3);
+    match runs.is_empty() {
+        true => failure.hint("`keener train data.csv --objective softmax_cross_entropy` makes one"),
+        false => failure.hint(runs.join(" or ")),
+    }
 }
 
 /// Reads a JSON file of a run.

@@ -1,14 +1,14 @@
 //! Tables as Markdown.
 
-use keener_report::table::{Align, Cell, Column, Table};
+use crate::table::{Align, Cell, Column, Table};
 
 /// One cell; pipes and line ends would break the row.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 /// A row of cells that are set already.
-pub(crate) fn row(cells: impl IntoIterator<Item = String>) -> String {
+pub fn row(cells: impl IntoIterator<Item = String>) -> String {
     format!("| {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
 }
 
@@ -28,7 +28,7 @@ fn set(cell: &Cell, column: &Column) -> String {
 }
 
 /// The table with its title as a bold line and its remarks below.
-pub(crate) fn table(table: &Table) -> String {
+pub fn table(table: &Table) -> String {
     let heading = |c: &Column| match &c.unit {
         Some(unit) => escaped(&format!("{} ({unit})", c.title)),
         None => escaped(&c.title),
@@ -59,7 +59,7 @@ pub(crate) fn table(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keener_report::cells;
+    use crate::cells;
 
     #[test]
     fn cells_are_set_and_cannot_break_the_row() {
