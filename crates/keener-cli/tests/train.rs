@@ -127,3 +127,45 @@ fn mistakes_are_told() {
     let wide = error_of(path, &["predict", "run", "wide.csv"]);
     assert!(wide.contains("3 features a row, expected 2"), "{wide}");
 }
+
+#[test]
+fn single_rows_are_learned_from_bags() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("pets.csv"), pets(true)).unwrap();
+    // Some rows a bag, and what a registry might say of each: shares of the classes.
+    let names = ["cat", "dog, wild", "owl"];
+    let bag_of = |row: usize| row * row / 7 % 18;
+    let ids: String = (0..90).map(|row| format!("b{}\n", bag_of(row))).collect();
+    fs::write(path.join("bags.csv"), format!("bag\n{ids}")).unwrap();
+    let mut responses = String::from("bag,owl,cat,\"dog, wild\"\n");
+    for bag in 0..18 {
+        let rows: Vec<usize> = (0..90).filter(|row| bag_of(*row) == bag).collect();
+        let share =
+            |class: usize| rows.iter().filter(|row| *row % 3 == class).count() as f64 / rows.len().max(1) as f64;
+        responses += &format!("b{bag},{},{},{}\n", share(2), share(0), share(1));
+    }
+    fs::write(path.join("responses.csv"), responses).unwrap();
+    let given = ["--bags", "bags.csv", "--bag-responses", "responses.csv"];
+    for (k, bags) in [&given[..], &given[..2], &["--bag-size", "4"][..]].into_iter().enumerate() {
+        let run = format!("run{k}");
+        let mut arguments = vec!["train", "pets.csv", "--objective", "aggregate:kind=bce,rho=0", "--out", &run];
+        arguments.extend(["--steps", "300", "--batch", "20", "--learning-rate", "0.01"]);
+        arguments.extend(bags);
+        keener(path).args(&arguments).assert().success();
+        let output = keener(path).args(["predict", &run, "pets.csv", "--format", "json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let class = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["class"].clone();
+        let right = text.lines().enumerate().filter(|(i, line)| class(line) == names[i % 3]).count();
+        assert!(right >= 75, "{bags:?}: {right}");
+    }
+    // What was written trains again.
+    keener(path).args(["train", "--config", "run0/config.toml", "--out", "again"]).assert().success();
+    let model = |run: &str| fs::read(path.join(run).join("model.safetensors")).unwrap();
+    assert!(model("run0") == model("again"));
+    let wrong = |more: &[&str]| error_of(path, &[&["train", "pets.csv", "--out", "bad"], more].concat());
+    assert!(wrong(&["--objective", "focal", "--bag-size", "4"]).contains("reads the class of each row"));
+    fs::write(path.join("short.csv"), "a\nb\n").unwrap();
+    assert!(wrong(&["--objective", "aggregate", "--bags", "short.csv"]).contains("2 bag ids, expected 90"));
+    assert!(!path.join("bad").exists());
+}

@@ -41,6 +41,7 @@
 //! # Ok::<(), keener_data::DataError>(())
 //! ```
 
+pub mod bags;
 mod dataset;
 mod digits;
 mod error;

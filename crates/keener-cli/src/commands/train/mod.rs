@@ -1,5 +1,6 @@
 //! `keener train`: one objective, one head, a run folder that reproduces, resumes and predicts.
 
+mod bags;
 mod metrics;
 mod report;
 pub(crate) mod run_folder;
@@ -94,6 +95,15 @@ pub(crate) struct Args {
     /// Wrong labels in the training rows, as uniform:SHARE or class-dependent:SHARE, to see how an objective bears them
     #[arg(long, value_name = "KIND:SHARE")]
     label_noise: Option<LabelNoise>,
+    /// Train on what is known of random bags of so many rows: shares of classes, for objectives that read bags
+    #[arg(long, value_name = "ROWS", conflicts_with = "bags")]
+    bag_size: Option<usize>,
+    /// Bag of each row of the data, one id a line; no bag is cut by the split
+    #[arg(long, value_name = "FILE")]
+    bags: Option<PathBuf>,
+    /// Table with the column `bag` and one column a class: the response of each bag [default: shares of the labels]
+    #[arg(long, value_name = "FILE", conflicts_with = "bag_size")]
+    bag_responses: Option<PathBuf>,
     /// Leave the features as they are
     #[arg(long)]
     no_standardize: bool,
@@ -106,7 +116,8 @@ pub(crate) struct Args {
     /// Go on with the interrupted run in `--out`, as its `config.toml` says
     #[arg(long, requires = "out", conflicts_with_all = [
         "data", "labels", "label_column", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
-        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "label_noise", "no_standardize", "seed",
+        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "label_noise", "bag_size", "bags",
+        "bag_responses", "no_standardize", "seed",
     ])]
     resume: bool,
     #[command(flatten)]
@@ -128,8 +139,18 @@ pub(crate) struct Trained<'a> {
     pub(crate) seconds: f64,
 }
 
-/// Rows of both parts, and the statistics of the training rows.
-fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Standardizer>)> {
+/// What is trained and validated on.
+struct Parts {
+    train: Rows,
+    validation: Rows,
+    /// Statistics of the training rows.
+    standardizer: Option<Standardizer>,
+    /// Bags of the training rows and their responses.
+    bags: Option<(Vec<u32>, Vec<f32>)>,
+}
+
+/// Rows of both parts.
+fn parts(data: &Samples, config: &RunConfig) -> Result<Parts> {
     let counts = data.class_counts();
     if let Some(class) = counts.iter().position(|c| *c < 2) {
         let (name, rows) = (&data.class_names()[class], counts[class]);
@@ -137,7 +158,8 @@ fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
             format!("class `{name}` has {rows} rows, expected at least 2: one to train on and one to validate");
         return Err(Failure::wrong(message).hint("leave such classes out").into());
     }
-    let halves = halves(data, config)?;
+    let chosen = bags::choose(config, data)?;
+    let halves = halves(data, config, chosen.as_ref())?;
     let standardizer = config.standardize.then(|| data.prepare(&halves[0])).transpose()?;
     let rows = |part: &[usize]| -> Result<Rows> {
         let features = data.gather(part, standardizer.as_ref())?;
@@ -148,13 +170,18 @@ fn parts(data: &Samples, config: &RunConfig) -> Result<(Rows, Rows, Option<Stand
     if let Some(noise) = &config.label_noise {
         train.labels = noise.apply(&train.labels, train.classes, config.train.seed)?.labels;
     }
-    Ok((train, validation, standardizer))
+    let bags = chosen.map(|chosen| bags::of_training(config, &chosen, data, &halves[0], &train.labels)).transpose()?;
+    Ok(Parts { train, validation, standardizer, bags })
 }
 
 /// The rows that are trained on, and those that validate.
-fn halves(data: &Samples, config: &RunConfig) -> Result<Vec<Vec<usize>>> {
-    let share = config.validation;
-    Ok(split::stratified(data.labels(), &[1.0 - share, share], config.train.seed)?)
+fn halves(data: &Samples, config: &RunConfig, chosen: Option<&bags::Chosen>) -> Result<Vec<Vec<usize>>> {
+    let (shares, seed) = ([1.0 - config.validation, config.validation], config.train.seed);
+    Ok(match chosen {
+        // No bag on both sides.
+        Some(bags::Chosen::Given(bags)) => split::group_wise(data.labels(), &bags.of_rows, &shares, seed)?,
+        _ => split::stratified(data.labels(), &shares, seed)?,
+    })
 }
 
 /// The data of a finished run, and which of its rows validate.
@@ -165,7 +192,8 @@ pub(crate) fn validation_rows(run: &Path) -> Result<(Samples, Vec<usize>)> {
     let config = settings::stored(&run.join(CONFIG))?;
     let data = DataArgs::from(&config.data).open()?;
     config.data.check(&data)?;
-    let rows = halves(&data, &config)?.swap_remove(1);
+    let chosen = bags::choose(&config, &data)?;
+    let rows = halves(&data, &config, chosen.as_ref())?.swap_remove(1);
     Ok((data, rows))
 }
 
@@ -229,10 +257,13 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     let data = config.source().open()?;
     // Rows on disk are read once for statistics, fingerprint and check of values.
-    let (train, validation, standardizer) = parts(&data, &config)?;
+    let Parts { train, validation, standardizer, bags } = parts(&data, &config)?;
     config.data.check(&data)?;
     config.data.fingerprint = Some(data.fingerprint()?);
-    let labelled = Labelled::from_source(&*train.features, &train.labels, train.classes)?;
+    let mut labelled = Labelled::from_source(&*train.features, &train.labels, train.classes)?;
+    if let Some((of_rows, responses)) = &bags {
+        labelled = labelled.with_bags(of_rows, responses)?;
+    }
     let device = burn_device();
     let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("train-{}", data.name())));
     let checkpoint = out.join(CHECKPOINT);
@@ -247,7 +278,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let folder = match resumed {
         Some(folder) => folder,
         None => {
-            let there = RunConfig { data: config.data.seen_from(&out), ..config.clone() };
+            let bags = config.bags.as_ref().map(|bags| bags.with_paths(|path| crate::paths::seen_from(&out, path)));
+            let there = RunConfig { data: config.data.seen_from(&out), bags, ..config.clone() };
             Folder::create(&out, &identity(), &[(CONFIG, &settings::to_text(&there)?)])?
         }
     };

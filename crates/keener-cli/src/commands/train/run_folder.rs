@@ -1,5 +1,6 @@
 //! The run folder: what it takes to train again, to go on, and to predict.
 
+use super::bags::BagRecord;
 use crate::commands::compare::data::DataRecord;
 use crate::error::Failure;
 use anyhow::Result;
@@ -37,6 +38,9 @@ pub(crate) struct RunConfig {
     pub(crate) validate_every: usize,
     /// Where the rows came from.
     pub(crate) data: DataRecord,
+    /// Responses that are known by bag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bags: Option<BagRecord>,
     pub(crate) train: TrainConfig,
 }
 

@@ -1,5 +1,6 @@
 //! What a training is made from: the command's defaults, a configuration file over them, options over that.
 
+use super::bags::BagRecord;
 use super::run_folder::RunConfig;
 use super::{Args, HeadArg};
 use crate::commands::compare::data::{DataArgs, DataRecord};
@@ -37,6 +38,9 @@ pub(crate) const KEYS: &[Key] = &[
         "hash of the content; where it stands here, other data are refused",
         "\"0123456789abcdef\"",
     ),
+    Key::optional("bags.size", "random bags of so many training rows, whose shares of classes alone are known", "8"),
+    Key::optional("bags.file", "bag of each row, one id a line, instead of random bags", "\"bags.csv\""),
+    Key::optional("bags.responses", "table with the column bag and one column a class", "\"responses.csv\""),
     Key::new("train.objective", "as `keener objectives` explains: name, name:parameter=value, first+second:weight=0.5"),
     Key::new("train.learning_rate", "at its peak"),
     Key::new("train.weight_decay", "decoupled, as AdamW's"),
@@ -144,6 +148,7 @@ fn defaults(objective: &str, steps: usize) -> Result<RunConfig> {
         validation: 0.2,
         standardize: true,
         label_noise: None,
+        bags: None,
         validate_every,
         data: DataRecord::default(),
         train: TrainConfig {
@@ -184,6 +189,7 @@ pub(super) fn effective(args: &Args) -> Result<RunConfig> {
     if let Some(file) = file {
         config = file.over(&config, WHOLE)?;
         config.data = config.data.found_from(file.folder());
+        config.bags = config.bags.map(|bags| bags.with_paths(|path| crate::paths::found_from(file.folder(), path)));
         let (then, now) = (config.version.clone(), env!("CARGO_PKG_VERSION"));
         if then != now {
             crate::output::note(&format!("{} was written by keener {then}, this is {now}", file.shown()));
@@ -212,6 +218,7 @@ pub(crate) fn stored(path: &Path) -> Result<RunConfig> {
     let objective = file.read_at::<String>("train.objective")?.unwrap_or_default();
     let mut config: RunConfig = file.over(&defaults(&objective, STEPS)?, WHOLE)?;
     config.data = config.data.found_from(file.folder());
+    config.bags = config.bags.map(|bags| bags.with_paths(|path| crate::paths::found_from(file.folder(), path)));
     Ok(config)
 }
 
@@ -244,6 +251,18 @@ impl Args {
         config.validation = self.validation.unwrap_or(config.validation);
         config.standardize &= !self.no_standardize;
         config.label_noise = self.label_noise.or(config.label_noise);
+        if self.bag_size.is_some() || self.bags.is_some() || self.bag_responses.is_some() {
+            let mut bags = config.bags.take().unwrap_or_default();
+            // One kind of bags takes the place of the other.
+            if self.bag_size.is_some() {
+                bags = BagRecord { size: self.bag_size, ..BagRecord::default() };
+            }
+            if let Some(file) = &self.bags {
+                bags = BagRecord { size: None, file: Some(file.clone()), ..bags };
+            }
+            bags.responses = self.bag_responses.clone().or(bags.responses);
+            config.bags = Some(bags);
+        }
         Ok(())
     }
 }
@@ -271,6 +290,7 @@ mod tests {
             fingerprint: Some("0".into()),
         };
         config.label_noise = Some("uniform:0.4".parse().unwrap());
+        config.bags = Some(BagRecord { size: Some(8), file: Some("b".into()), responses: Some("r".into()) });
         config.train.sampler = Some(SamplerConfig::ClassesPerBatch { classes: 2, per_class: 2 });
         config.train.clip_norm = Some(1.0);
         config.train.schedule = ScheduleConfig::Step { at: vec![0.5], factor: 0.1 };
