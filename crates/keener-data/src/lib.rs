@@ -49,6 +49,7 @@ mod formats;
 mod labels;
 mod open;
 mod options;
+pub mod private;
 mod samples;
 mod source;
 mod sparse;

@@ -65,7 +65,8 @@ pub fn laplace_from_uniform(u: f64, scale: f64) -> Result<f64> {
 ///
 /// This is the mathematics, for tests and simulations. It is *not* a safe source of noise: floating-point numbers made in this
 /// way leave traces of the mean in their low-order bits (Mironov, On Significance of the Least Significant Bits for
-/// Differential Privacy, CCS 2012). Release real responses through a sampler made for it.
+/// Differential Privacy, CCS 2012). Release real responses through `keener_data::private`,
+/// whose noise lies on a grid.
 ///
 /// # Errors
 /// Parameters and numbers out of range, and shapes that do not fit.
