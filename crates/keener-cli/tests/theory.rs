@@ -69,3 +69,26 @@ fn label_noise_is_an_option_of_train() {
     let config = std::fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
     assert!(config.contains("label_noise = \"class-dependent:0.3\""), "{config}");
 }
+
+#[test]
+fn the_risk_of_aggregation_is_computed_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |more: &str| {
+        let words: Vec<&str> = "theory aggregate --noise 1".split(' ').chain(more.split(' ')).collect();
+        run(folder.path(), &words)
+    };
+    let (status, out, error) = ask("--psi 0.1 --bag-size 5 --clip 3 --epsilon 1 --most 32 --plot risk.svg --json");
+    assert_eq!(status, 0, "{error}");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let number = |path: &str| found.pointer(path).and_then(Value::as_f64).unwrap();
+    assert!((number("/best_rho") - 0.13).abs() < 1e-3 && (number("/best_risk") - 0.430).abs() < 1e-3, "{out}");
+    assert!((number("/risks/0/risk") - 1.0).abs() < 1e-9, "bag-level: σ² ψ k / (1 − ψ k)");
+    assert!(number("/private/best_risk") <= number("/private/sizes/0/1"));
+    assert!(std::fs::read_to_string(folder.path().join("risk.svg")).unwrap().contains("k = 8"));
+    let (status, table, _) = ask("--psi 0.1 --bag-size 5");
+    assert!(status == 0 && table.contains("best ρ = 0.130"), "{table}");
+    let (status, _, error) = ask("--psi 0.5 --bag-size 5 --rho 0");
+    assert!(status == 2 && error.contains("under-determined: add lambda"), "{error}");
+    let (status, _, error) = ask("--psi 0.1 --clip 1 --epsilon=-1");
+    assert!(status == 2 && error.contains("epsilon"), "{error}");
+}
