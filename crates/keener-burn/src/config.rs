@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn an_attack_follows_its_objective_unless_told_otherwise() {
+        let attack = AttackConfig { epsilon: 0.2, step_size: 0.25, ..AttackConfig::default() };
+        let goal = |attack: AttackConfig, objective: &str| *attack.pgd(objective).unwrap().config();
+        assert_eq!(goal(attack, "trades:beta=1").goal, Goal::Kl);
+        assert_eq!(goal(attack, "adv_comp_sum").goal, Goal::MarginShift);
+        assert_eq!(goal(attack, "adversarial_cross_entropy").goal, Goal::CrossEntropy);
+        assert_eq!(goal(AttackConfig { goal: Some(Goal::Margin), ..attack }, "trades").goal, Goal::Margin);
+        assert!((goal(attack, "trades").step - 0.05).abs() < 1e-15);
+        // One step takes all of the ball, from the row itself where the goal has a slope there.
+        let one = goal(AttackConfig { steps: 1, ..attack }, "adversarial_cross_entropy");
+        assert!(!one.random_start && one.step == 0.2);
+        assert!(goal(AttackConfig { steps: 1, ..attack }, "trades").random_start);
+    }
+
+    #[test]
     fn bad_numbers_are_named_and_unknown_fields_refused() {
         let message = |c: TrainConfig| c.check().unwrap_err().to_string();
         assert!(message(TrainConfig { learning_rate: f64::NAN, ..Default::default() }).contains("learning_rate"));

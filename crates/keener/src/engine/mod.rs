@@ -14,6 +14,7 @@ mod plan;
 mod rows;
 mod schedule;
 mod set;
+mod shaping;
 mod slices;
 mod state;
 mod statistic;
@@ -31,5 +32,6 @@ pub use executor::{Evaluation, Forward, Frozen, Gradients, Options, evaluate, ex
 pub use plan::{Backward, BackwardStep, Coupling, MatrixSpec, Objective, Outcome, Parameter, Scorer, Slot, Sweep};
 pub use schedule::{Choice, Schedule, Shape, Tiling, choose, price, tiling};
 pub use set::{Conditions, Excluded, NONE, Set};
+pub use shaping::{SOFTPLUS_IS_EXP, Shaping};
 pub(crate) use state::insert;
-pub use statistic::{Argument, Axis, Map, PerLine, Reduce, SOFTPLUS_IS_EXP, Shaping, Sparse, Stat, Statistic, Term};
+pub use statistic::{Argument, Axis, Map, PerLine, Reduce, Sparse, Stat, Statistic, Term};

@@ -2,9 +2,9 @@
 
 use super::complete::RowRule;
 use super::set::Set;
+use super::shaping::Shaping;
 use crate::error::{Error, Result};
 use crate::real::Real;
-use crate::simd;
 use std::sync::Arc;
 
 /// One number for all lines, or one for each (a *line* is a row, or a column where the statistic runs down columns).
@@ -37,69 +37,6 @@ impl<T> From<Vec<T>> for PerLine<T> {
     fn from(values: Vec<T>) -> Self {
         Self::Each(values.into())
     }
-}
-
-/// A function of each score before scale and shift, differentiated with the rest.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Shaping<T> {
-    /// `g(s) = s`
-    #[default]
-    None,
-    /// `g(s) = e^{−anchor} ln(1 + e^s)`, with slope `e^{−anchor} σ(s)`. The anchor (a constant, at least the largest score of its
-    /// row, or 0) keeps rows whose scores are all far below zero from vanishing.
-    Softplus {
-        /// One a row.
-        anchor: PerLine<T>,
-    },
-}
-
-impl<T: Real> Shaping<T> {
-    /// Whether scores are seen as they are.
-    pub fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
-
-    /// `(g(s), g'(s))` in row `row`.
-    pub fn at(&self, row: usize, s: T) -> (T, T) {
-        match self {
-            Self::None => (s, T::one()),
-            Self::Softplus { anchor } => anchored_softplus(s, anchor.at(row)),
-        }
-    }
-
-    /// Replaces each score of a stretch of row `row` by `g(s)`.
-    pub(crate) fn apply(&self, row: usize, x: &mut [T]) {
-        match self {
-            Self::None => {}
-            Self::Softplus { anchor } if anchor.at(row) == T::zero() => simd::softplus_in_place(x),
-            Self::Softplus { .. } => x.iter_mut().for_each(|s| *s = self.at(row, *s).0),
-        }
-    }
-
-    /// `into_j += h_j · g'(x_j)`, `x` the scores as they are.
-    pub(crate) fn pull_back(&self, row: usize, x: &[T], h: &[T], into: &mut [T]) {
-        match self {
-            Self::None => simd::add_scaled(into, h, T::one()),
-            Self::Softplus { anchor } if anchor.at(row) == T::zero() => simd::add_times_sigmoid(into, h, x),
-            Self::Softplus { .. } => {
-                for ((into, h), s) in into.iter_mut().zip(h).zip(x) {
-                    *into += *h * self.at(row, *s).1;
-                }
-            }
-        }
-    }
-}
-
-/// Below this, `ln(1 + e^s)` and `σ(s)` are `e^s` in double precision.
-pub const SOFTPLUS_IS_EXP: f64 = -37.0;
-
-fn anchored_softplus<T: Real>(s: T, anchor: T) -> (T, T) {
-    if s < T::of(SOFTPLUS_IS_EXP) {
-        let e = (s - anchor).exp();
-        return (e, e);
-    }
-    let factor = (-anchor).exp();
-    (crate::real::softplus(s) * factor, crate::real::sigmoid(s) * factor)
 }
 
 /// What a statistic sees of each entry: `u = scale · g(s) + shift`, where `s` is an entry of one score matrix or the
