@@ -107,6 +107,9 @@ fn mistakes_are_told() {
         .args(["train", "pets.csv", "--label-column", "-1", "--objective", "ce", "--print-config"])
         .output();
     assert!(String::from_utf8(last.unwrap().stdout).unwrap().contains("label_column = \"-1\""));
+    fs::write(path.join("prices.csv"), "a,b,label\n1,2,0.5\n2,3,0.7\n3,1,1.5\n").unwrap();
+    let label = error_of(path, &["train", "prices.csv", "--objective", "ce"]);
+    assert!(label.contains("regression") && label.contains("--label-column COLUMN"), "{label}");
     let rate = error_of(path, &["train", "pets.csv", "--objective", "ce", "--learning-rate", "-1"]);
     assert!(rate.contains("learning_rate = -1: expected a finite number > 0"), "{rate}");
     let diverged = ["train", "pets.csv", "--objective", "ce", "--steps", "5", "--learning-rate", "1e30", "--out", "no"];

@@ -109,6 +109,9 @@ fn of_data(error: &DataError, tries: &mut Vec<String>) -> Option<String> {
             tries.push(format!("one of {known}"));
             return Some(format!("{file}: unknown format: the bytes look like {looks_like}"));
         }
+        DataError::LabelValue { expected, .. } if expected.contains("regression") => {
+            tries.push("`--label-column COLUMN`, if another column holds the labels, or `--labels FILE`".into());
+        }
         DataError::NoLabels { .. } => {
             tries.push("`--labels FILE` for a second file, `--label-column COLUMN` for a column of this one".into());
         }

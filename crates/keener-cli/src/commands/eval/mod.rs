@@ -43,12 +43,12 @@ enum Precision {
 }
 
 const EXAMPLES: &str = "\
-\x1b[1mExamples:\x1b[0m
+Examples:
   keener eval runs/train-digits-1                         a model on its validation rows
   keener eval runs/train-digits-1 new.csv                 a model on other rows with labels
   keener eval embeddings.npy --labels labels.npy          retrieval, verification, clustering, spread
   keener eval queries.npy --labels q.npy --gallery gallery.npy --gallery-labels g.npy
-  keener eval logits.csv --as logits --report report.html classification and calibration, with plots
+  keener eval logits.csv --as logits --report report.html  classification and calibration, with plots
   keener eval embeddings.npy --labels labels.npy --metrics recall@1,recall@10,map@r --json
 
 Labels of score files are column names or column numbers. Intervals are percentile bootstrap intervals over rows or queries.
