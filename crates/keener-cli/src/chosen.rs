@@ -121,6 +121,11 @@ impl Chosen {
         match all[..] {
             [only] => Ok(only),
             _ if within(&[Reads::ClassHead, Reads::LabelledEmbeddings]) => Ok(Reads::ClassHead),
+            // Two columns serve both, and classes are bags of one row.
+            _ if within(&[Reads::ClassHead, Reads::BinaryHead, Reads::Bags]) && all.contains(&Reads::BinaryHead) => {
+                Ok(Reads::BinaryHead)
+            }
+            _ if within(&[Reads::ClassHead, Reads::Bags]) => Ok(Reads::ClassHead),
             _ if within(&[Reads::ClassHead, Reads::LabelledEmbeddings, Reads::TwoScores]) => Ok(Reads::TwoScores),
             _ => {
                 let kinds: Vec<String> =

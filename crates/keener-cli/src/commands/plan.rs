@@ -100,6 +100,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
             Candidates::LikeBatch
         }
         (Reads::PairedViews, None) => Candidates::LikeBatch,
+        (Reads::BinaryHead, given) => Candidates::Fixed(given.unwrap_or(2)),
+        (Reads::Bags, given) => Candidates::Fixed(given.unwrap_or(1)),
         (_, given) => Candidates::Fixed(given.unwrap_or(8192)),
     };
     let memory = keener::budget::engine();

@@ -29,8 +29,8 @@ pub(super) const REPRODUCTION: Reproduction = Reproduction {
             small bags and little noise, instance-level with large bags and much noise, and an interpolation beats both; the \
             exact risk in high dimensions says which. Under label differential privacy there is a best size of a bag.",
     rule: verdict::RULE,
-    quick: "10 simulations of 4 settings, 10 of 3 private releases, 4 splits of the digits, 1 seed of a network; about 20 seconds",
-    full: "40 simulations of 4 settings, 40 of 4 private releases, 12 splits, 3 seeds of a network; one or two minutes",
+    quick: "10 simulations of 4 settings, 10 of 3 private releases, 4 splits of the digits, 1 seed of a network; a second or two",
+    full: "40 simulations of 4 settings, 40 of 4 private releases, 12 splits, 3 seeds of a network; some seconds",
     revision: 1,
     run,
 };
