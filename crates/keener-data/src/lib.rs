@@ -16,6 +16,10 @@
 //! | IDX (MNIST) | images flattened, bytes scaled to 0..=1 | the file beside it, or a second file |
 //! | a folder of PNG or JPEG | pixels scaled to 0..=1 | the name of the folder that an image lies in |
 //!
+//! [`open_samples`] opens the same files as [`Samples`], whose features are dense, sparse, or stay on disk where they are
+//! large for the memory budget; whatever reads them does so through [`RowSource`]. [`mod@describe`] counts what is wrong with a
+//! file, [`split`] divides rows and keeps the division in a file.
+//!
 //! Any file may be compressed with gzip. [`ReadOptions`] chooses columns, arrays, parts and sizes; [`write()`] writes the
 //! formats that can hold a data set. Values are taken as they are stored (only pixels are scaled);
 //! [`Standardizer`] brings features to one scale. Nothing is allocated on the word of a header, pickles are never read,
@@ -47,14 +51,17 @@ mod digits;
 mod error;
 mod formats;
 mod labels;
+mod mapping;
 mod open;
 mod options;
 pub mod private;
 mod samples;
 mod source;
 mod sparse;
+mod stored;
 mod write;
 
+pub mod describe;
 pub mod noise;
 pub mod split;
 pub mod standardize;
@@ -68,7 +75,7 @@ pub use formats::probe;
 pub use open::{open, open_bytes, open_features};
 pub use options::{ImageOptions, Part, ReadOptions};
 pub use samples::Samples;
-pub use samples::open::{UnlabelledRows, open_rows, open_samples};
+pub use samples::open::{UnlabelledRows, open_rows, open_samples, read_column};
 pub use source::{RowSource, for_each_block, gather};
 pub use sparse::{Csr, Features};
 pub use standardize::Standardizer;

@@ -70,7 +70,12 @@ impl Splits {
                 (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
             }
             _ => {
-                let mut halves = split::stratified(data.labels(), &[DEVELOPMENT, 1.0 - DEVELOPMENT], base)?.into_iter();
+                let fractions = [DEVELOPMENT, 1.0 - DEVELOPMENT];
+                let halves = match data.groups() {
+                    Some(groups) => split::group_wise(data.labels(), groups, &fractions, base)?,
+                    None => split::stratified(data.labels(), &fractions, base)?,
+                };
+                let mut halves = halves.into_iter();
                 (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
             }
         };
@@ -95,6 +100,14 @@ impl Splits {
 }
 
 fn check(data: &Samples, scenario: Scenario, config: &CompareConfig) -> Result<(), CompareError> {
+    if data.groups().is_some() && !matches!(scenario, Scenario::Full | Scenario::NoisyLabels) {
+        return Err(CompareError::Setting {
+            name: "scenario",
+            value: scenario.to_string(),
+            expected: "`full` or `noisy-labels` for rows in groups: other scenarios draw single rows or whole classes"
+                .into(),
+        });
+    }
     let counts = data.class_counts();
     let inhabited = counts.iter().filter(|c| **c > 0).count();
     let (classes, rows, hint) = match scenario {
@@ -135,10 +148,17 @@ impl Draw<'_> {
         derived_seed(derived_seed(self.config.seed, what, self.scenario as u64), 0, at)
     }
 
-    /// `parts` stratified parts of some rows.
+    /// Stratified parts of some rows, with whole groups where rows have groups.
     fn stratified(&self, rows: &[usize], fractions: &[f64], at: u64) -> Result<Vec<Vec<usize>>, CompareError> {
         let labels: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
-        let parts = split::stratified(&labels, fractions, self.seed(stream::SPLIT, at))?;
+        let seed = self.seed(stream::SPLIT, at);
+        let parts = match self.data.groups() {
+            Some(groups) => {
+                let groups: Vec<u32> = rows.iter().map(|r| groups[*r]).collect();
+                split::group_wise(&labels, &groups, fractions, seed)?
+            }
+            None => split::stratified(&labels, fractions, seed)?,
+        };
         Ok(parts.into_iter().map(|part| part.into_iter().map(|i| rows[i]).collect()).collect())
     }
 
@@ -353,6 +373,24 @@ mod tests {
         let all = Splits::draw(&data, Scenario::Imbalanced, &even).unwrap();
         let rows = |s: &Splits| s.repeats[0].train.rows.len();
         assert!(rows(&all) > 2 * rows(&splits));
+    }
+
+    #[test]
+    fn groups_are_never_on_two_sides() {
+        let digits = keener_data::digits();
+        let groups: Vec<u32> = (0..digits.rows() as u32).map(|row| row / 7).collect();
+        let data = Samples::from(digits).with_groups(groups.clone()).unwrap();
+        let splits = Splits::draw(&data, Scenario::NoisyLabels, &CompareConfig::default()).unwrap();
+        let of = |rows: &[usize]| rows.iter().map(|r| groups[*r]).collect::<std::collections::BTreeSet<_>>();
+        for part in splits.repeats.iter().chain(&splits.development) {
+            let [train, validation, test] = [&part.train, &part.validation, &part.test].map(|l| of(&l.rows));
+            assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test));
+        }
+        let measured: Vec<usize> =
+            splits.repeats.iter().flat_map(|p| p.train.rows.iter().chain(&p.test.rows)).copied().collect();
+        assert!(of(&splits.development_rows()).is_disjoint(&of(&measured)));
+        let error = Splits::draw(&data, Scenario::FewLabels, &CompareConfig::default()).unwrap_err().to_string();
+        assert!(error.contains("rows in groups"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::Subcommand;
 mod bench;
 mod compare;
 mod completions;
+mod data;
 mod eval;
 mod man;
 mod objectives;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Theory(theory::Args),
     /// Time objectives against size and memory
     Bench(bench::Args),
+    /// Describe, convert and split data
+    Data(data::Args),
     /// Run the reproductions of papers
     Papers(papers::Args),
     /// Check conformance vectors against this build
@@ -66,6 +69,7 @@ impl Command {
             Self::Plan(args) => plan::run(args),
             Self::Theory(args) => theory::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Data(args) => data::run(args),
             Self::Papers(args) => papers::run(args),
             Self::Vectors(args) => vectors::run(args),
             Self::Completions(args) => completions::run(args),

@@ -37,7 +37,7 @@ pub(crate) struct Assembler<'a> {
     names: Vec<String>,
     kinds: Vec<Kind>,
     roles: Roles,
-    class_names: Option<Vec<String>>,
+    pub(crate) class_names: Option<Vec<String>>,
     /// Numbers a row of each feature column, known from the first row.
     widths: Option<Vec<usize>>,
     values: Vec<f32>,

@@ -3,7 +3,7 @@
 use csv::{ByteRecord, ReaderBuilder};
 
 /// Names under which a label column is usually found, in order of preference.
-pub(super) const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "target", "species", "y"];
+pub(crate) const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "target", "species", "y"];
 
 /// Separators in order of preference.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
@@ -12,7 +12,7 @@ const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 const SAMPLE: usize = 50;
 
 /// Whether text of unknown kind is a table: lines of one width with at least one number, and more than one line or field.
-pub(super) fn looks_like_a_table(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_a_table(bytes: &[u8]) -> bool {
     let records = sample(bytes, separator(bytes));
     let width = records.first().map_or(0, ByteRecord::len);
     width * records.len() > 1
@@ -21,7 +21,7 @@ pub(super) fn looks_like_a_table(bytes: &[u8]) -> bool {
 }
 
 /// The separator with which the first lines have one width; among several, the one that yields the most numbers.
-pub(super) fn separator(bytes: &[u8]) -> u8 {
+pub(crate) fn separator(bytes: &[u8]) -> u8 {
     let score = |separator: u8| {
         let records = sample(bytes, separator);
         let width = records.first().map_or(0, ByteRecord::len);
@@ -44,7 +44,7 @@ pub(super) fn separator(bytes: &[u8]) -> u8 {
 ///
 /// It does if it holds the name of a label column, or words above at least half of the columns of numbers, or (with
 /// four columns or more) the numbers 0, 1, 2 … that unnamed columns of data frames get.
-pub(super) fn has_header(bytes: &[u8], separator: u8, label_column: Option<&str>) -> bool {
+pub(crate) fn has_header(bytes: &[u8], separator: u8, label_column: Option<&str>) -> bool {
     let records = sample(bytes, separator);
     let Some((first, body)) = records.split_first() else {
         return false;
@@ -76,14 +76,14 @@ pub(super) fn has_header(bytes: &[u8], separator: u8, label_column: Option<&str>
 }
 
 /// Whether a cell is one of the usual spellings of a missing value.
-pub(super) fn is_missing(cell: &[u8]) -> bool {
+pub(crate) fn is_missing(cell: &[u8]) -> bool {
     let cell = cell.trim_ascii();
     cell.is_empty()
         || ["?", "na", "n/a", "nan", "-nan", "null", "none"].iter().any(|m| cell.eq_ignore_ascii_case(m.as_bytes()))
 }
 
 /// Whether a cell is a finite number.
-pub(super) fn is_number(cell: &[u8]) -> bool {
+pub(crate) fn is_number(cell: &[u8]) -> bool {
     std::str::from_utf8(cell).is_ok_and(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite))
 }
 

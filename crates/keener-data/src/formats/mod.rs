@@ -11,7 +11,7 @@ mod columnar;
 mod contain;
 mod delimited;
 mod detect;
-mod dialect;
+pub(crate) mod dialect;
 #[cfg(test)]
 mod fuzz;
 mod idx;
@@ -24,7 +24,7 @@ mod npz;
 pub(crate) mod parquet;
 pub mod probe;
 pub(crate) mod safetensors;
-mod select;
+pub(crate) mod select;
 mod svmlight;
 mod thrift;
 mod xc;
@@ -40,6 +40,7 @@ use crate::labels::RawLabels;
 use crate::options::ReadOptions;
 use crate::sparse::Features;
 
+pub(crate) use archive::FEATURE_NAMES;
 pub(crate) use array::{RawArray, Values};
 pub(crate) use columnar::CLASS_NAMES as CLASS_NAMES_KEY;
 
@@ -232,7 +233,7 @@ pub(crate) fn read(file: &str, bytes: &[u8], want: Want, options: &ReadOptions) 
 }
 
 /// The bytes without gzip, and the name without `.gz`. Memory grows with what the stream yields, up to the allowance.
-fn uncompressed<'a>(file: &'a str, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, &'a str), DataError> {
+pub(crate) fn uncompressed<'a>(file: &'a str, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, &'a str), DataError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok((Cow::Borrowed(bytes), file));
     }

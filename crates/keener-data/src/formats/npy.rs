@@ -12,7 +12,7 @@ use crate::formats::{Input, RawArray, Table, Want};
 use crate::options::ReadOptions;
 
 /// The first bytes of every file.
-pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// The longest header that is read, as in NumPy itself.
 const MAX_HEADER: usize = 10_000;

@@ -20,7 +20,7 @@ use crate::formats::{Input, Table, Want};
 use crate::options::ReadOptions;
 
 /// The first and the last bytes.
-pub(super) const MAGIC: &[u8] = b"PAR1";
+pub(crate) const MAGIC: &[u8] = b"PAR1";
 
 const VALID: &str = "a complete Parquet file";
 
@@ -59,6 +59,18 @@ pub(crate) fn stream<'a, R: ChunkReader + 'static>(
             each(&mut rows)?;
         }
         Ok(rows)
+    })
+}
+
+/// Number of values in all columns, as the footer declares it.
+///
+/// # Errors
+/// As [`stream`], for a footer that is none.
+pub(crate) fn values<R: ChunkReader>(file: &str, reader: &R, len: u64) -> Result<u64, DataError> {
+    contained(file, "Parquet", VALID, || {
+        let metadata = footer(file, reader, len)?;
+        let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+        Ok(chunks.fold(0_u64, |sum, chunk| sum.saturating_add(u64::try_from(chunk.num_values()).unwrap_or(u64::MAX))))
     })
 }
 

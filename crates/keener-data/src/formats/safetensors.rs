@@ -72,7 +72,7 @@ impl Header {
     }
 }
 
-pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
+pub(crate) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Result<Table, DataError> {
     let header = header(input.file, input.bytes, input.bytes.len() as u64)?;
     let names = header.names();
     let load = |name: &str| {

@@ -1,5 +1,6 @@
 //! Labelled rows wherever they are: [`Samples`].
 
+pub(crate) mod disk;
 pub(crate) mod open;
 
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,8 @@ pub struct Samples {
     class_names: Vec<String>,
     feature_names: Option<Vec<String>>,
     source: String,
+    /// Rows that belong together, where the source says so.
+    groups: Option<Vec<u32>>,
     fingerprint: OnceLock<String>,
 }
 
@@ -55,7 +58,8 @@ impl Samples {
             check_names(&name, names, features.dim())?;
         }
         let source = source.into();
-        Ok(Self { name, features, labels, class_names, feature_names, source, fingerprint: OnceLock::new() })
+        let fingerprint = OnceLock::new();
+        Ok(Self { name, features, labels, class_names, feature_names, source, groups: None, fingerprint })
     }
 
     /// Checks that there is something to tell apart: rows of at least two classes.
@@ -116,6 +120,28 @@ impl Samples {
     /// Name of each feature, if the source has names.
     pub fn feature_names(&self) -> Option<&[String]> {
         self.feature_names.as_deref()
+    }
+
+    /// With a group for each row: rows of one group are never on both sides of a split.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] unless there is one group a row.
+    pub fn with_groups(mut self, groups: Vec<u32>) -> Result<Self, DataError> {
+        if groups.len() != self.rows() {
+            return Err(DataError::Shape {
+                place: self.name,
+                what: "groups".into(),
+                found: format!("{} entries", groups.len()),
+                expected: format!("{}, one for each row", self.labels.len()),
+            });
+        }
+        self.groups = Some(groups);
+        Ok(self)
+    }
+
+    /// The group of each row, if rows have groups.
+    pub fn groups(&self) -> Option<&[u32]> {
+        self.groups.as_deref()
     }
 
     /// Whether the features are on disk: neither dense nor sparse in memory.
@@ -245,7 +271,8 @@ impl From<Dataset> for Samples {
     fn from(data: Dataset) -> Self {
         let Dataset { name, features, dim, labels, class_names, feature_names, source } = data;
         let features = Arc::new(Matrix { rows: labels.len(), values: features, dim, names: None });
-        Self { name, features, labels, class_names, feature_names, source, fingerprint: OnceLock::new() }
+        let fingerprint = OnceLock::new();
+        Self { name, features, labels, class_names, feature_names, source, groups: None, fingerprint }
     }
 }
 

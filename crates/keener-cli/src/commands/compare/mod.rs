@@ -248,7 +248,7 @@ pub(crate) fn shown(error: CompareError) -> anyhow::Error {
 }
 
 /// Most memory that this process ever held, in bytes, where the system tells.
-fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
@@ -264,7 +264,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if args.print_config {
         return print(&settings::to_text(&settings)?);
     }
-    let data = DataArgs::from(&settings.data).open()?;
+    let (data, _) = settings.data.open()?;
     settings.data.check(&data)?;
     settings.data.fingerprint = Some(data.fingerprint()?);
     let workers = rayon::current_num_threads();

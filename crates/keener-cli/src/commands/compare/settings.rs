@@ -1,6 +1,6 @@
 //! What a comparison is made from: the command's defaults, a configuration file over them, options over that.
 
-use super::data::DataRecord;
+use super::data::{self, DataRecord};
 use super::{Args, CONFIG, HeadArg, TaskArg, shown, split_objectives};
 use crate::config_file::{ConfigFile, Key, render};
 use crate::error::Failure;
@@ -20,18 +20,13 @@ pub(crate) struct Settings {
 /// Every key of `config.toml`.
 const KEYS: &[Key] = &[
     Key::new("version", "of the command that wrote this"),
-    Key::optional(
-        "data.path",
-        "file or folder; relative paths count from this file; left out: the embedded digits",
-        "\"data.csv\"",
-    ),
-    Key::optional("data.labels", "a second file that holds the labels", "\"labels.npy\""),
-    Key::optional("data.label_column", "column that holds the labels, by name or index", "\"species\""),
-    Key::optional(
-        "data.fingerprint",
-        "hash of the content; where it stands here, other data are refused",
-        "\"0123456789abcdef\"",
-    ),
+    data::KEYS[0],
+    data::KEYS[1],
+    data::KEYS[2],
+    data::KEYS[3],
+    data::KEYS[4],
+    data::KEYS[5],
+    data::KEYS[6],
     Key::new("compare.objectives", "as `keener objectives` explains; parameters given here are not tuned"),
     Key::new(
         "compare.scenarios",
@@ -183,7 +178,11 @@ mod tests {
             path: Some("x.csv".into()),
             labels: Some("y.csv".into()),
             label_column: Some("a".into()),
+            columns: vec!["x*".into()],
+            leave_out: vec!["id".into()],
+            group_column: Some("g".into()),
             fingerprint: Some("0".into()),
+            ..DataRecord::default()
         };
         let settings = Settings { version: "1".into(), data, compare: CompareConfig::default() };
         assert_eq!(undocumented(&settings, KEYS), [""; 0], "settings.rs: KEYS lacks these");

@@ -2,7 +2,8 @@
 
 mod out;
 
-use crate::commands::train::run_folder::{MODEL, READOUT, ReadoutRecord, check_version, read_json};
+use crate::commands::train::run_folder::{CONFIG, MODEL, READOUT, ReadoutRecord, check_version, read_json};
+use crate::commands::train::settings;
 use crate::error::Failure;
 use anyhow::Result;
 use keener::metrics::classification::{argmax, softmax};
@@ -42,12 +43,37 @@ pub(crate) struct Args {
     /// Column to leave out, by name or index
     #[arg(long, value_name = "COLUMN")]
     label_column: Option<String>,
+    /// Columns that are features [default: as in the run]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Columns that are no features [default: as in the run]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    leave_out: Vec<String>,
     /// Where to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// How to write
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
+}
+
+impl Args {
+    /// How the rows are read: as those of the run, unless said otherwise.
+    fn options(&self) -> ReadOptions {
+        let run = settings::stored(&self.run.join(CONFIG)).map(|run| run.data).unwrap_or_default();
+        let mut leave_out = if self.leave_out.is_empty() { run.leave_out } else { self.leave_out.clone() };
+        leave_out.extend(run.group_column.into_iter().chain(run.split_column));
+        // New rows often lack the label, and then a place counts other columns than in the run.
+        let label = run.label_column.filter(|column| column.parse::<i64>().is_err());
+        let label = self.label_column.clone().or(label);
+        ReadOptions {
+            drop_labels: label.is_none(),
+            label_column: label,
+            columns: if self.columns.is_empty() { run.columns } else { self.columns.clone() },
+            leave_out,
+            ..ReadOptions::default()
+        }
+    }
 }
 
 /// Runs the command.
@@ -63,12 +89,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     check_version(&args.run)?;
     let record: ReadoutRecord = read_json(&args.run, READOUT)?;
     let head = Head::load(&args.run.join(MODEL), &keener_burn::compare::cpu())?;
-    let options = ReadOptions {
-        label_column: args.label_column.clone(),
-        drop_labels: args.label_column.is_none(),
-        ..ReadOptions::default()
-    };
-    let rows = keener_data::open_rows(&args.file, &options, usize::MAX)?.features;
+    let options = args.options();
+    let rows = keener_data::open_rows(&args.file, &options, keener::budget::total())?.features;
     if rows.dim() != record.dim {
         let (file, run) = (args.file.display(), args.run.display());
         let message = format!(

@@ -2,11 +2,12 @@
 
 mod bags;
 mod metrics;
+mod parts;
 mod report;
 pub(crate) mod run_folder;
-mod settings;
+pub(crate) mod settings;
 
-use crate::commands::compare::data::DataArgs;
+use crate::commands::compare::data::{DataArgs, PartArgs};
 use crate::commands::compare::folder;
 use crate::error::Failure;
 use crate::interrupt::stop_on_signal;
@@ -16,9 +17,10 @@ use anyhow::Result;
 use keener_burn::compare::{Rows, class_means, raw_scale};
 use keener_burn::{HeadConfig, Labelled, Training};
 use keener_data::noise::LabelNoise;
-use keener_data::{Samples, Standardizer, split};
+use keener_data::{Samples, Standardizer};
 use keener_run::Folder;
 use metrics::{Metrics, Validation};
+use parts::Parts;
 use run_folder::{CHECKPOINT, CONFIG, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, identity};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -53,6 +55,8 @@ from its own folder.";
 pub(crate) struct Args {
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    parts: PartArgs,
     /// What to train on: `name`, `name:parameter=value` or `first+second:weight=0.5`
     #[arg(long, value_name = "SPEC", value_parser = crate::spec::SpecParser, hide_possible_values = true)]
     objective: Option<String>,
@@ -115,7 +119,8 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
     /// Go on with the interrupted run in `--out`, as its `config.toml` says
     #[arg(long, requires = "out", conflicts_with_all = [
-        "data", "labels", "label_column", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
+        "data", "labels", "label_column", "columns", "leave_out", "group_column", "split", "split_column",
+        "validation_data", "test_data", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
         "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "label_noise", "bag_size", "bags",
         "bag_responses", "no_standardize", "seed",
     ])]
@@ -139,61 +144,15 @@ pub(crate) struct Trained<'a> {
     pub(crate) seconds: f64,
 }
 
-/// What is trained and validated on.
-struct Parts {
-    train: Rows,
-    validation: Rows,
-    /// Statistics of the training rows.
-    standardizer: Option<Standardizer>,
-    /// Bags of the training rows and their responses.
-    bags: Option<(Vec<u32>, Vec<f32>)>,
-}
-
-/// Rows of both parts.
-fn parts(data: &Samples, config: &RunConfig) -> Result<Parts> {
-    let counts = data.class_counts();
-    if let Some(class) = counts.iter().position(|c| *c < 2) {
-        let (name, rows) = (&data.class_names()[class], counts[class]);
-        let message =
-            format!("class `{name}` has {rows} rows, expected at least 2: one to train on and one to validate");
-        return Err(Failure::wrong(message).hint("leave such classes out").into());
-    }
-    let chosen = bags::choose(config, data)?;
-    let halves = halves(data, config, chosen.as_ref())?;
-    let standardizer = config.standardize.then(|| data.prepare(&halves[0])).transpose()?;
-    let rows = |part: &[usize]| -> Result<Rows> {
-        let features = data.gather(part, standardizer.as_ref())?;
-        let labels = part.iter().map(|row| data.labels()[*row]).collect();
-        Ok(Rows { features, labels, classes: data.num_classes() })
-    };
-    let (mut train, validation) = (rows(&halves[0])?, rows(&halves[1])?);
-    if let Some(noise) = &config.label_noise {
-        train.labels = noise.apply(&train.labels, train.classes, config.train.seed)?.labels;
-    }
-    let bags = chosen.map(|chosen| bags::of_training(config, &chosen, data, &halves[0], &train.labels)).transpose()?;
-    Ok(Parts { train, validation, standardizer, bags })
-}
-
-/// The rows that are trained on, and those that validate.
-fn halves(data: &Samples, config: &RunConfig, chosen: Option<&bags::Chosen>) -> Result<Vec<Vec<usize>>> {
-    let (shares, seed) = ([1.0 - config.validation, config.validation], config.train.seed);
-    Ok(match chosen {
-        // No bag on both sides.
-        Some(bags::Chosen::Given(bags)) => split::group_wise(data.labels(), &bags.of_rows, &shares, seed)?,
-        _ => split::stratified(data.labels(), &shares, seed)?,
-    })
-}
-
 /// The data of a finished run, and which of its rows validate.
 ///
 /// # Errors
 /// A folder without configuration; data that are no longer there or have changed.
 pub(crate) fn validation_rows(run: &Path) -> Result<(Samples, Vec<usize>)> {
     let config = settings::stored(&run.join(CONFIG))?;
-    let data = DataArgs::from(&config.data).open()?;
+    let (data, split) = config.data.open()?;
     config.data.check(&data)?;
-    let chosen = bags::choose(&config, &data)?;
-    let rows = halves(&data, &config, chosen.as_ref())?.swap_remove(1);
+    let rows = parts::rows(&data, &config, split.as_ref())?.validation;
     Ok((data, rows))
 }
 
@@ -255,15 +214,23 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if args.print_config {
         return print(&settings::to_text(&config)?);
     }
-    let data = config.source().open()?;
+    let (data, split) = config.data.open()?;
     // Rows on disk are read once for statistics, fingerprint and check of values.
-    let Parts { train, validation, standardizer, bags } = parts(&data, &config)?;
+    let Parts { train, validation, test, standardizer, bags } = parts::draw(&data, &config, split.as_ref())?;
     config.data.check(&data)?;
-    config.data.fingerprint = Some(data.fingerprint()?);
+    let fingerprint = data.fingerprint()?;
+    if let (Some(split), true) = (&split, config.data.split.is_some()) {
+        split.check(data.rows(), &fingerprint)?;
+    }
     let mut labelled = Labelled::from_source(&*train.features, &train.labels, train.classes)?;
+    if data.is_on_disk() {
+        // Known already, where another pass over all rows would tell the same.
+        labelled = labelled.identified(u64::from_str_radix(&fingerprint, 16).unwrap_or_default());
+    }
     if let Some((of_rows, responses)) = &bags {
         labelled = labelled.with_bags(of_rows, responses)?;
     }
+    config.data.fingerprint = Some(fingerprint);
     let device = burn_device();
     let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("train-{}", data.name())));
     let checkpoint = out.join(CHECKPOINT);
@@ -320,15 +287,19 @@ pub(crate) fn run(args: Args) -> Result<()> {
         seconds: started.elapsed().as_secs_f64(),
     };
     folder.write(REPORT, &report::page(&trained)?.render())?;
+    let tested = test.as_ref().map(|test| parts::tested(&record, training.head(), test)).transpose()?;
     let summary = serde_json::json!({
         "folder": out.display().to_string(), "objective": config.train.objective, "steps": config.train.steps,
-        "validation": found, "seconds": trained.seconds,
+        "validation": found, "test": tested, "seconds": trained.seconds,
+        "peak_memory_bytes": crate::commands::compare::peak_memory(),
     });
     if args.output.json {
         return crate::output::print_json(&summary);
     }
+    let tested = tested
+        .map_or(String::new(), |t| format!("accuracy {:.3}, NLL {:.3} on {} test rows\n", t.accuracy, t.nll, t.rows));
     print(&format!(
-        "{}: accuracy {:.3}, NLL {:.3} on {} validation rows after {} steps ({:.1} s)\n{}\n",
+        "{}: accuracy {:.3}, NLL {:.3} on {} validation rows after {} steps ({:.1} s)\n{tested}{}\n",
         config.train.objective,
         found.accuracy,
         found.nll,

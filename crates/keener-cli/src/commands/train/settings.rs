@@ -3,7 +3,7 @@
 use super::bags::BagRecord;
 use super::run_folder::RunConfig;
 use super::{Args, HeadArg};
-use crate::commands::compare::data::{DataArgs, DataRecord};
+use crate::commands::compare::data::{self, DataRecord};
 use crate::commands::compare::shown;
 use crate::config_file::{ConfigFile, Key, render};
 use crate::error::Failure;
@@ -26,18 +26,17 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("label_noise", "wrong labels in the training rows: kind and share", "\"uniform:0.4\""),
     Key::new("standardize", "features to mean 0 and variance 1, by the training rows"),
     Key::new("validate_every", "steps from one validation and checkpoint to the next"),
-    Key::optional(
-        "data.path",
-        "file or folder; relative paths count from this file; left out: the embedded digits",
-        "\"data.csv\"",
-    ),
-    Key::optional("data.labels", "a second file that holds the labels", "\"labels.npy\""),
-    Key::optional("data.label_column", "column that holds the labels, by name or index", "\"species\""),
-    Key::optional(
-        "data.fingerprint",
-        "hash of the content; where it stands here, other data are refused",
-        "\"0123456789abcdef\"",
-    ),
+    data::KEYS[0],
+    data::KEYS[1],
+    data::KEYS[2],
+    data::KEYS[3],
+    data::KEYS[4],
+    data::KEYS[5],
+    data::KEYS[6],
+    data::PART_KEYS[0],
+    data::PART_KEYS[1],
+    data::PART_KEYS[2],
+    data::PART_KEYS[3],
     Key::optional("bags.size", "random bags of so many training rows, whose shares of classes alone are known", "8"),
     Key::optional("bags.file", "bag of each row, one id a line, instead of random bags", "\"bags.csv\""),
     Key::optional("bags.responses", "table with the column bag and one column a class", "\"responses.csv\""),
@@ -228,6 +227,7 @@ impl Args {
         if self.data.any() {
             config.data = self.data.over(&config.data)?;
         }
+        self.parts.over(&mut config.data);
         let train = &mut config.train;
         train.objective = objective.into();
         let (kind, hidden, embedding, bias) = taken_apart(&train.head);
@@ -267,13 +267,6 @@ impl Args {
     }
 }
 
-impl RunConfig {
-    /// Where its rows come from.
-    pub(crate) fn source(&self) -> DataArgs {
-        DataArgs::from(&self.data)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +280,13 @@ mod tests {
             path: Some("x.csv".into()),
             labels: Some("y.csv".into()),
             label_column: Some("a".into()),
+            columns: vec!["x*".into()],
+            leave_out: vec!["id".into()],
+            group_column: Some("g".into()),
+            split: Some("s.csv".into()),
+            split_column: Some("p".into()),
+            validation_data: Some("v.csv".into()),
+            test_data: Some("t.csv".into()),
             fingerprint: Some("0".into()),
         };
         config.label_noise = Some("uniform:0.4".parse().unwrap());
