@@ -356,7 +356,10 @@ def peer_main(folder, threads):
     # Rows have length one, so both indices find the neighbours of the cosine.
     indices = {"IndexFlatL2, as it comes": faiss.IndexFlatL2, "IndexFlatIP": faiss.IndexFlatIP}
     make = lambda index: Calculator(
-        include=include, device=torch.device("cpu"), knn_func=FaissKNN(index_init_fn=index, gpus=None)
+        include=include,
+        k="max_bin_count",
+        device=torch.device("cpu"),
+        knn_func=FaissKNN(index_init_fn=index, gpus=None),
     )
     make(faiss.IndexFlatIP).get_accuracy(x[:2000], y[:2000])  # libraries and threads come up
     gc.collect()
@@ -400,6 +403,7 @@ def speed(keener, rounds, threads):
             runs["keener"].append({"seconds": seconds, "whole": usage.ru_maxrss / 1024, "values": values})
             for name in names:
                 runs[name].append(ask(name))
+            print("; ".join(f"{name}: {run[-1]['seconds']:.2f} s" for name, run in runs.items()), file=sys.stderr, flush=True)
         child.stdin.close()
         child.wait()
     median = lambda name, key: float(np.median([run[key] for run in runs[name]]))
