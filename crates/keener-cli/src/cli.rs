@@ -103,11 +103,12 @@ pub(crate) fn command_for(width: usize) -> clap::Command {
         let found = command.get_subcommands().find(|c| c.get_name() == name)?;
         Some((name.to_string(), found.get_about().map(ToString::to_string).unwrap_or_default()))
     };
+    let longest = command.get_subcommands().map(|c| c.get_name().len()).max().unwrap_or(0);
     let mut groups = String::new();
     let mut add = |title: &str, names: &[&str]| {
         let lines: Vec<(String, String)> = names.iter().filter_map(|name| about(name)).collect();
         if !lines.is_empty() {
-            groups += &format!("\x1b[1m{title}:\x1b[0m\n{}\n", help::entries(&lines, width, true));
+            groups += &format!("\x1b[1m{title}:\x1b[0m\n{}\n", help::entries(&lines, width, longest, true));
         }
     };
     for (title, names) in GROUPS {

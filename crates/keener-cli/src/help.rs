@@ -30,7 +30,7 @@ pub(crate) fn laid_out(text: &str, width: usize) -> String {
                     let (left, right) = line.trim().split_once("  ").unwrap_or((line.trim(), ""));
                     (left.to_string(), right.trim().to_string())
                 };
-                entries(&block.iter().map(split).collect::<Vec<_>>(), width, false)
+                entries(&block.iter().map(split).collect::<Vec<_>>(), width, 0, false)
             }
             Kind::Prose => wrap(&block.join(" "), width).iter().map(|line| format!("{line}\n")).collect(),
         };
@@ -56,15 +56,15 @@ fn kind_of(line: &str) -> Kind {
     }
 }
 
-/// Things with what they mean, in two columns where there is room for both.
-pub(crate) fn entries(all: &[(String, String)], width: usize, bold: bool) -> String {
+/// Things with what they mean, in two columns where there is room for both; the first is at least `least` wide.
+pub(crate) fn entries(all: &[(String, String)], width: usize, least: usize, bold: bool) -> String {
     /// Longer things have their meaning below.
     const LONG: usize = 48;
     /// A narrower column of meanings is none.
     const NARROW: usize = 24;
     let length = |text: &str| text.chars().count();
     let column = all.iter().filter(|(_, meaning)| !meaning.is_empty()).map(|(thing, _)| length(thing));
-    let column = column.filter(|length| *length <= LONG).max().unwrap_or(0);
+    let column = column.filter(|length| *length <= LONG).max().unwrap_or(0).max(least);
     let beside = column + 4 + NARROW <= width;
     let paint = |text: &str| if bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_string() };
     let mut out = String::new();
