@@ -19,7 +19,6 @@ pub(crate) struct Cli {
     ///
     /// Of the machine's memory, or of the container's where that is less. A quarter is for the scores that the engine keeps,
     /// the rest for data, weights and gradients. `bench` and `plan` give all of it to the engine, beyond inputs and gradients.
-    /// Results do not depend on it.
     #[arg(long, global = true, value_name = "SIZE", help_heading = "Global options", value_parser = size::bytes)]
     memory: Option<usize>,
     #[command(subcommand)]

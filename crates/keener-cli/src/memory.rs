@@ -1,5 +1,7 @@
 //! How much memory the command keeps within: `--memory`, or a share of what the machine has.
 
+use std::ffi::OsString;
+use std::sync::OnceLock;
 use sysinfo::System;
 
 /// The part of the machine's memory that is taken where nothing is asked for: one in two.
@@ -35,8 +37,16 @@ fn address_space() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+static ASKED: OnceLock<usize> = OnceLock::new();
+
+/// `--memory` as it was given, for a command line that goes on with a run under the same schedules.
+pub(crate) fn words() -> Vec<OsString> {
+    ASKED.get().map_or(Vec::new(), |bytes| vec!["--memory".into(), bytes.to_string().into()])
+}
+
 /// Sets the budget of the process, once, before anything is computed.
 pub(crate) fn set(asked: Option<usize>, purpose: For) {
+    asked.map(|bytes| ASKED.set(bytes));
     let total = asked.unwrap_or_else(|| machine() / SHARE);
     let engine = match (asked, purpose) {
         (Some(asked), For::Engine) => asked,

@@ -75,8 +75,8 @@ fn owner(process: Option<u32>) -> String {
     process.map_or(String::new(), |id| format!(" ({id})"))
 }
 
-/// The reason in words that do not depend on the system, where there are such.
-fn reason(cause: &io::Error) -> String {
+/// What the system says, in words that do not depend on it, where there are such.
+pub fn reason(cause: &io::Error) -> String {
     match cause.kind() {
         ErrorKind::StorageFull => "the disk is full".into(),
         ErrorKind::QuotaExceeded => "the quota is used up".into(),
@@ -84,7 +84,8 @@ fn reason(cause: &io::Error) -> String {
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
         ErrorKind::PermissionDenied => "permission denied".into(),
         ErrorKind::NotFound => "there is no such file or folder".into(),
-        ErrorKind::NotADirectory => "a part of the path is no folder".into(),
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        ErrorKind::IsADirectory => "it is a folder, expected a file".into(),
         _ => cause.to_string(),
     }
 }

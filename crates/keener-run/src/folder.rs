@@ -99,7 +99,14 @@ impl Manifest {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The process id is there only while it means something; the lock ends with the file.
+        let _ = self.lock.take().map(|lock| lock.set_len(0));
+    }
 }
 
 impl Folder {
@@ -229,14 +236,14 @@ impl Folder {
             }
             // A file system without locks; there the user has to see to it.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {
-                return Ok(Self { path: path.to_path_buf(), _lock: None });
+                return Ok(Self { path: path.to_path_buf(), lock: None });
             }
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", &file, e)),
         }
         // For the message of the process that is refused; without it, too, the lock holds.
         let id = format!("{}\n", std::process::id());
         let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(id.as_bytes()));
-        Ok(Self { path: path.to_path_buf(), _lock: Some(lock) })
+        Ok(Self { path: path.to_path_buf(), lock: Some(lock) })
     }
 
     /// Removes what a killed process was writing.

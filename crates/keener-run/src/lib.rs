@@ -39,7 +39,7 @@ mod folder;
 mod log;
 mod stop;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, reason};
 pub use file::{replace, replace_with};
 pub use folder::{FORMAT, Folder, Identity, MANIFEST, Manifest};
 pub use log::Log;

@@ -2,8 +2,8 @@
 //!
 //! One number for everybody who can choose between memory and something else: the engine between its schedules
 //! ([`crate::engine::Options::default`] takes [`engine`]), a loader between memory and disk ([`total`]). A program sets it
-//! once, at its start. What a training computes does not depend on it, to the bit: only [`crate::engine::evaluate`], where it
-//! may finish rows in panels, adds gradients of learned parameters in another order.
+//! once, at its start. Where it makes the engine choose another schedule, last bits may differ: `docs/reliability.md` says
+//! where.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -33,7 +33,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     fs::create_dir_all(&folder).map_err(|e| Failure::unwritten(&folder, &e))?;
     for (name, text) in &pages {
         let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| Failure::unwritten(&path, &e))?;
+        keener_run::replace(&path, text.as_bytes()).map_err(|e| Failure::unwritten(&path, &e))?;
     }
     note(&format!("{} pages in {}", pages.len(), folder.display()));
     Ok(())

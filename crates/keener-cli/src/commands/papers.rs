@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::interrupt::stop_on_signal;
+use crate::memory;
 use crate::output::{self, OutputArgs, print, print_json, print_table};
 use crate::paths::shell;
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,7 @@ use keener_report::cells;
 use keener_report::table::{Cell, Column, Table, Tone};
 use keener_run::Stop;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -183,12 +185,13 @@ fn wrapped(text: &str, width: usize) -> String {
 impl RunArgs {
     /// The command that goes on with what this one has begun.
     fn command_to_resume(&self) -> String {
-        let mut words: Vec<String> = ["keener", "papers", "run"].map(String::from).to_vec();
-        words.push(self.slug.clone().unwrap_or_else(|| "--all".into()));
+        let mut words: Vec<OsString> = ["keener", "papers", "run"].map(OsString::from).to_vec();
+        words.push(self.slug.as_deref().unwrap_or("--all").into());
         words.extend(self.quick.then(|| "--quick".into()));
-        words.extend(self.seeds.iter().flat_map(|n| ["--seeds".into(), n.to_string()]));
-        words.extend(self.out.iter().flat_map(|out| ["--out".into(), out.display().to_string()]));
+        words.extend(self.seeds.iter().flat_map(|n| ["--seeds".into(), n.to_string().into()]));
+        words.extend(self.out.iter().flat_map(|out| ["--out".into(), out.into()]));
         words.push("--resume".into());
+        words.extend(memory::words());
         shell(&words)
     }
 }

@@ -12,13 +12,7 @@ pub(crate) fn ticked<S: AsRef<str>>(names: &[S]) -> String {
 
 /// What the system says, in words.
 pub(super) fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => "there is no such file or folder".into(),
-        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
-        ErrorKind::IsADirectory => "it is a folder, expected a file".into(),
-        ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
-    }
+    keener_run::reason(error)
 }
 
 /// Whether what stands beside a path helps.

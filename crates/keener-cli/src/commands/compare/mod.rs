@@ -11,6 +11,7 @@ mod tables;
 
 use crate::error::Failure;
 use crate::interrupt::stop_on_signal;
+use crate::memory;
 use crate::output::{OutputArgs, print, print_table};
 use crate::paths::shell;
 use anyhow::Result;
@@ -20,7 +21,7 @@ use keener_burn::compare::{self, Candidate, CompareConfig, CompareError, Outcome
 use keener_data::Samples;
 use keener_data::noise::NoiseKind;
 use settings::Settings;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -260,6 +261,11 @@ pub(crate) fn peak_memory() -> Option<u64> {
 /// Wrong usage or input, before anything is trained or written.
 pub(crate) fn run(args: Args) -> Result<()> {
     let started = Instant::now();
+    // A folder that is no comparison, or that another process works in, is not even read. One that is empty holds what a
+    // comparison left that was killed before it began: it begins now.
+    let begun = |out: &&PathBuf| out.read_dir().map_or(out.exists(), |mut entries| entries.next().is_some());
+    let interrupted = args.out.as_ref().filter(|_| args.resume).filter(begun).map(|out| Interrupted::open(out));
+    let interrupted = interrupted.transpose()?;
     let mut settings = settings::effective(&args)?;
     if args.print_config {
         return print(&settings::to_text(&settings)?);
@@ -269,7 +275,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
     settings.data.fingerprint = Some(data.fingerprint()?);
     let workers = rayon::current_num_threads();
     let config = &mut settings.compare;
-    if args.objectives.is_none() && args.config.is_none() && config.scenarios == [Scenario::Imbalanced] {
+    if args.objectives.is_none()
+        && args.config.is_none()
+        && interrupted.is_none()
+        && config.scenarios == [Scenario::Imbalanced]
+    {
         config.objectives = compare::imbalanced_objectives(data.num_classes());
     }
     for objective in &config.objectives {
@@ -280,9 +290,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
         compare::Splits::draw(&data, *scenario, config).map_err(shown)?;
     }
     let out = args.out.clone().unwrap_or_else(|| folder::fresh(&format!("compare-{}", data.name())));
-    // A comparison that was killed before it began left nothing: it begins now.
-    let nothing = !out.exists() || out.read_dir().is_ok_and(|mut entries| entries.next().is_none());
-    let interrupted = (args.resume && !nothing).then(|| Interrupted::open(&out)).transpose()?;
     if let Some(seconds) = args.seconds {
         config.steps = match &interrupted {
             // A budget of seconds was measured into steps once, when the comparison began.
@@ -293,8 +300,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let config = &settings.compare;
     let plan = Plan::new(&data, config)?;
     let there = Settings { data: settings.data.seen_from(&out), ..settings.clone() };
-    let (folder, done) = Folder::open(&out, &plan, interrupted, &[(CONFIG, &settings::to_text(&there)?)])?;
     let stop = stop_on_signal("training")?;
+    let (folder, done) = Folder::open(&out, &plan, interrupted, &[(CONFIG, &settings::to_text(&there)?)])?;
     let progress = progress::Progress::new(false);
     let keep = |line: &compare::Line, finished: usize, total: usize| {
         folder.keep(line)?;
@@ -305,8 +312,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
     progress.end();
     if let Err(CompareError::Stopped { finished, total }) = outcome {
         let message = format!("{finished} of {total} trainings are finished and kept in {}", out.display());
-        let words: [&OsStr; 5] =
-            ["keener".as_ref(), "compare".as_ref(), "--resume".as_ref(), "--out".as_ref(), out.as_os_str()];
+        let mut words: Vec<OsString> = ["keener", "compare", "--resume", "--out"].map(OsString::from).to_vec();
+        words.push(out.clone().into());
+        words.extend(memory::words());
         return Err(Failure::stopped(message, shell(&words)).into());
     }
     let outcome = outcome.map_err(shown)?;

@@ -3,7 +3,7 @@
 mod aggregate;
 mod comp_sum;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Subcommand;
 use keener_report::Svg;
 use std::path::Path;
@@ -36,5 +36,5 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 /// Writes a plot.
 fn write_plot(path: &Path, svg: &Svg) -> Result<()> {
-    std::fs::write(path, svg.standalone()).with_context(|| format!("cannot write {}", path.display()))
+    Ok(keener_run::replace(path, svg.standalone().as_bytes()).map_err(|e| keener_run::Error::io("write", path, e))?)
 }

@@ -11,8 +11,10 @@ use crate::commands::compare::data::{DataArgs, PartArgs};
 use crate::commands::compare::folder;
 use crate::error::Failure;
 use crate::interrupt::stop_on_signal;
+use crate::memory;
 use crate::output::{OutputArgs, print};
 use crate::paths::shell;
+use crate::size;
 use anyhow::Result;
 use keener_burn::compare::{Rows, class_means, raw_scale};
 use keener_burn::{HeadConfig, Labelled, Training};
@@ -22,6 +24,7 @@ use keener_run::Folder;
 use metrics::{Metrics, Validation};
 use parts::Parts;
 use run_folder::{CHECKPOINT, CONFIG, MODEL, READOUT, REPORT, ReadoutRecord, RunConfig, identity};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -156,6 +159,19 @@ pub(crate) fn validation_rows(run: &Path) -> Result<(Samples, Vec<usize>)> {
     Ok((data, rows))
 }
 
+/// Refuses more class scores of validation rows than the memory holds: they are needed three times at once (as they are,
+/// as probabilities, in the report's pictures).
+fn check_scores(validation: &Rows) -> Result<()> {
+    let (rows, classes, budget) = (validation.labels.len(), validation.classes, keener::budget::total());
+    let bytes = rows.saturating_mul(classes).saturating_mul(3 * size_of::<f64>());
+    if bytes <= budget {
+        return Ok(());
+    }
+    let (needed, budget) = (size::show(bytes), size::show(budget));
+    let message = format!("scores of {rows} validation rows in {classes} classes take {needed} of {budget}");
+    Err(Failure::wrong(message).hint("a smaller `--validation`, or more `--memory`").into())
+}
+
 /// The read-out of the head as it is now, with a temperature fitted on validation rows.
 fn readout(
     training: &Training<'_>,
@@ -217,6 +233,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let (data, split) = config.data.open()?;
     // Rows on disk are read once for statistics, fingerprint and check of values.
     let Parts { train, validation, test, standardizer, bags } = parts::draw(&data, &config, split.as_ref())?;
+    check_scores(&validation)?;
     config.data.check(&data)?;
     let fingerprint = data.fingerprint()?;
     if let (Some(split), true) = (&split, config.data.split.is_some()) {
@@ -242,6 +259,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let message = format!("{} belongs to another {CONFIG} than the one beside it", checkpoint.display());
         return Err(Failure::wrong(message).hint("a new run in another `--out`").into());
     }
+    let stop = stop_on_signal("step")?;
     let folder = match resumed {
         Some(folder) => folder,
         None => {
@@ -250,7 +268,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
             Folder::create(&out, &identity(), &[(CONFIG, &settings::to_text(&there)?)])?
         }
     };
-    let stop = stop_on_signal("step")?;
     let begun = training.steps_done();
     let mut metrics = Metrics::open(&out, begun, args.output.json)?;
     while training.steps_done() < config.train.steps {
@@ -258,7 +275,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             training.save_checkpoint(&checkpoint).map_err(unwritten)?;
             let (done, steps) = (training.steps_done(), config.train.steps);
             let message = format!("{done} of {steps} steps are done and kept in {}", out.display());
-            let words = ["keener".as_ref(), "train".as_ref(), "--resume".as_ref(), "--out".as_ref(), out.as_os_str()];
+            let mut words: Vec<OsString> = ["keener", "train", "--resume", "--out"].map(OsString::from).to_vec();
+            words.push(out.clone().into());
+            words.extend(memory::words());
             return Err(Failure::stopped(message, shell(&words)).into());
         }
         training.step()?;
