@@ -144,7 +144,7 @@ pub struct Dense {
 }
 
 impl Dense {
-    fn init(inputs: usize, outputs: usize, bias: bool, seed: u64, stream: u64, device: &Device) -> Self {
+    pub(crate) fn init(inputs: usize, outputs: usize, bias: bool, seed: u64, stream: u64, device: &Device) -> Self {
         let bound = 1.0 / (inputs as f32).sqrt();
         let uniform = |stream: u64, count: usize| -> Vec<f32> {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -156,7 +156,7 @@ impl Dense {
         Self { weights, bias }
     }
 
-    fn forward(&self, input: Input, constant: bool) -> Tensor<2> {
+    pub(crate) fn forward(&self, input: Input, constant: bool) -> Tensor<2> {
         let (mut weights, mut bias) = (self.weights.val(), self.bias.as_ref().map(Param::val));
         if constant {
             weights = weights.inner();

@@ -7,6 +7,7 @@
 //! | to know which objective is best on your rows | [`compare`] |
 //! | embeddings or scores of a trained head | [`embed`], [`scores`]; of rows elsewhere [`embed_rows`], [`score_rows`] |
 //! | to move inputs so that a model errs | [`attack()`], [`attack_head`] |
+//! | local features of images, pooled and matched | [`ConvEncoder`], [`matching`] |
 //!
 //! On burn's Flex device the core reads the tensors where they are, and writes gradients that burn takes over without a
 //! copy. On other devices ([`ObjectiveLoss::with_tiles`] does the same on Flex) score tiles are made, reduced and folded
@@ -37,11 +38,13 @@ mod checkpoint;
 pub mod compare;
 mod config;
 mod data;
+mod encoder;
 mod error;
 mod file;
 mod head;
 mod infer;
 mod loss;
+pub mod matching;
 mod optimizer;
 mod plan;
 mod sampler;
@@ -52,6 +55,7 @@ mod train;
 pub use attack::{attack, attack_head};
 pub use config::{AttackConfig, ClassWeights, ScheduleConfig, TrainConfig};
 pub use data::Labelled;
+pub use encoder::{Conv, ConvEncoder, ConvEncoderConfig};
 pub use error::{Error, Result};
 pub use head::{Dense, Head, HeadConfig};
 pub use infer::{embed, embed_rows, score_rows, scores};

@@ -24,6 +24,8 @@ pub(crate) struct Wiring {
     /// Queries and candidates are divided by their length: the head is one of cosines and the objective takes inner
     /// products.
     pub(crate) normalize: bool,
+    /// Class weights are brought back to length one after every step.
+    pub(crate) projected: bool,
     pub(crate) sampler: SamplerConfig,
 }
 
@@ -122,6 +124,7 @@ impl Wiring {
             second: any(Reads::TwoScores),
             bags: any(Reads::Bags),
             normalize,
+            projected: matrices.iter().any(|m| m.scorer == Scorer::CosineOfUnit),
             sampler,
         })
     }

@@ -82,6 +82,14 @@ pub struct Training<'a> {
     pub(crate) fingerprint: OnceLock<u64>,
 }
 
+/// Brings class weights back to length one (arXiv 2102.03243, with the reference's `eps`).
+fn project(name: &str, shape: &[usize], weights: &mut [f32]) -> Result<()> {
+    match shape {
+        [_, dim] if name == "classes.weight" => Ok(keener::estimate::project_unit_norm(weights, *dim, 1e-7)?),
+        _ => Ok(()),
+    }
+}
+
 impl<'a> Training<'a> {
     /// A fresh head on `device` (with or without autodiff).
     ///
@@ -92,7 +100,13 @@ impl<'a> Training<'a> {
         let device = device.clone().autodiff();
         let loss = ObjectiveLoss::parse(&config.objective)?;
         let initial: Vec<f32> = loss.objective.f32().parameters().iter().map(|p| p.initial as f32).collect();
-        let head = config.head.init(data.dim(), data.classes, &initial, config.seed, &device)?;
+        let mut head = config.head.init(data.dim(), data.classes, &initial, config.seed, &device)?;
+        if Wiring::of(&config, &loss)?.projected {
+            head.replace(|name, shape, mut weights| {
+                project(name, shape, &mut weights)?;
+                Ok(weights)
+            })?;
+        }
         Self::with_head(config, data, head, loss, device)
     }
 
@@ -226,12 +240,15 @@ impl<'a> Training<'a> {
         }
         let mut gradients = gradients.into_iter();
         let (optimizer, rule) = (&mut self.optimizer, &self.config.optimizer);
-        let decay = self.config.weight_decay;
-        self.head.replace(|name, _, mut weights| {
+        let (decay, projected) = (self.config.weight_decay, self.wiring.projected);
+        self.head.replace(|name, shape, mut weights| {
             if let Some(gradient) = gradients.next().flatten() {
                 let weight_decay = if name == "objective.parameters" { 0.0 } else { decay };
                 let update = Update { rule, time: step + 1, learning_rate, weight_decay };
                 optimizer.step(&update, name, &mut weights, &gradient);
+                if projected {
+                    project(name, shape, &mut weights)?;
+                }
             }
             Ok(weights)
         })

@@ -2,14 +2,18 @@
 
 mod aggregate;
 mod any_loss;
+mod cfcd;
 mod comp_sum;
 mod contrastive_behaviour;
+mod hyperspherical;
 mod ldr;
 
 use crate::Reproduction;
 
 /// All of them, by number.
 pub(crate) const REPRODUCTIONS: &[Reproduction] = &[
+    cfcd::REPRODUCTION,                  // 1
+    hyperspherical::REPRODUCTION,        // 3
     comp_sum::REPRODUCTION,              // 6
     contrastive_behaviour::REPRODUCTION, // 12
     ldr::REPRODUCTION,                   // 15
