@@ -64,7 +64,7 @@ Three things to do first:
 
 /// Commands in the order in which somebody meets them. Those that this build has not are passed over.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Train", &["compare", "train", "predict", "eval"]),
+    ("Train", &["compare", "train", "predict", "add-class", "eval"]),
     ("Look up", &["objectives", "papers", "data"]),
     ("Plan and measure", &["plan", "theory", "bench"]),
     ("Check", &["vectors"]),

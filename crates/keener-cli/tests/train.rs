@@ -30,6 +30,55 @@ fn pets(labels: bool) -> String {
     text.replace("dog, wild", "\"dog, wild\"")
 }
 
+/// A fourth cloud and a fifth.
+fn birds(labels: bool) -> String {
+    let mut text = String::from(if labels { "a,b,species\n" } else { "a,b\n" });
+    for i in 0..24 {
+        let (x, y) = if i % 2 == 0 { (-2.0, -3.0) } else { (4.0, 5.0) };
+        let (x, y) = (x + 0.02 * (i % 5) as f64, y + 0.03 * (i % 7) as f64);
+        text += &if labels { format!("{x},{y},{}\n", ["heron", "gull"][i % 2]) } else { format!("{x},{y}\n") };
+    }
+    text
+}
+
+#[test]
+fn a_finished_run_learns_further_classes_from_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("pets.csv"), pets(true)).unwrap();
+    fs::write(path.join("birds.csv"), birds(true)).unwrap();
+    fs::write(path.join("new.csv"), pets(false) + birds(false).split_once('\n').unwrap().1).unwrap();
+    for objective in ["normalized_softmax:scale=8", "supervised_contrastive", "softmax_cross_entropy"] {
+        let run = objective.split(':').next().unwrap();
+        let train = ["train", "pets.csv", "--objective", objective, "--steps", "200", "--out", run];
+        keener(path).args(train).assert().success();
+        let output = keener(path).args(["add-class", run, "birds.csv"]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("added `heron` from 12 examples") && said.contains("5 classes now"), "{said}");
+        let output = keener(path).args(["predict", run, "new.csv", "--format", "json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 114);
+        let expected = |i: usize| {
+            if i < 90 { ["cat", "dog, wild", "owl"][i % 3] } else { ["heron", "gull"][i % 2] }
+        };
+        let right = lines.iter().enumerate().filter(|(i, l)| l["class"] == expected(*i)).count();
+        assert!(right >= 108, "{objective}: {right} of 114");
+        // More of a class that was added is taken in.
+        let output = keener(path).args(["add-class", run, "birds.csv"]).output().unwrap();
+        assert!(String::from_utf8(output.stdout).unwrap().contains("moved `gull` by 12 more examples"));
+    }
+    // Trained weights are directions only under a cosine head, and take no examples.
+    let train = ["train", "pets.csv", "--objective", "normalized_softmax", "--steps", "50", "--out", "fresh"];
+    keener(path).args(train).assert().success();
+    let before = fs::read(path.join("fresh/readout.json")).unwrap();
+    let error = error_of(path, &["add-class", "fresh", "pets.csv", "--prototypes", "weights"]);
+    assert!(error.contains("weight was trained") && error.contains("--prototypes means"), "{error}");
+    assert!(error_of(path, &["add-class", "fresh", "new.csv", "--label-column", "b"]).contains("1 features a row"));
+    assert_eq!(fs::read(path.join("fresh/readout.json")).unwrap(), before, "nothing was changed");
+    keener(path).args(["add-class", "fresh", "birds.csv", "--prototypes", "weights"]).assert().success();
+}
+
 #[test]
 fn trained_runs_predict_for_every_kind_of_head() {
     let folder = tempfile::tempdir().unwrap();

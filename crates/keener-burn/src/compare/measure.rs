@@ -2,6 +2,7 @@
 
 use super::config::{Scenario, Task};
 use super::fit::Rows;
+use super::inserted::Inserted;
 use super::thresholds::moved;
 use crate::Error;
 use keener::metrics::Measure;
@@ -38,6 +39,10 @@ pub enum Metric {
     RecallAt1,
     /// Share of queries with one of their class among the ten nearest.
     RecallAt10,
+    /// Accuracy among unseen classes alone, each inserted as the mean of a few examples.
+    NewClasses,
+    /// Accuracy among trained and inserted classes together, each the mean of its examples.
+    AllClasses,
     /// Mean recall over classes.
     BalancedAccuracy,
     /// Geometric mean of the recalls of the classes.
@@ -75,7 +80,7 @@ impl Metric {
                 Self::Ece,
                 Self::Brier,
             ],
-            Task::Retrieve => &[Self::MapAtR, Self::RecallAt1, Self::RecallAt10],
+            Task::Retrieve => &[Self::MapAtR, Self::RecallAt1, Self::RecallAt10, Self::NewClasses, Self::AllClasses],
         }
     }
 
@@ -94,6 +99,8 @@ impl Metric {
             Self::MapAtR => "MAP@R",
             Self::RecallAt1 => "recall@1",
             Self::RecallAt10 => "recall@10",
+            Self::NewClasses => "new classes",
+            Self::AllClasses => "all classes",
             Self::BalancedAccuracy => "balanced accuracy",
             Self::GMean => "G-mean",
             Self::F1 => "F1",
@@ -154,6 +161,9 @@ pub enum Measures {
         recall_at_1: f64,
         /// At 10.
         recall_at_10: f64,
+        /// Accuracy where unseen classes are inserted without training.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inserted: Option<Inserted>,
     },
 }
 
@@ -176,6 +186,8 @@ impl Measures {
             (Self::Retrieve { map_at_r, .. }, Metric::MapAtR) => *map_at_r,
             (Self::Retrieve { recall_at_1, .. }, Metric::RecallAt1) => *recall_at_1,
             (Self::Retrieve { recall_at_10, .. }, Metric::RecallAt10) => *recall_at_10,
+            (Self::Retrieve { inserted, .. }, Metric::NewClasses) => inserted.as_ref()?.disjoint,
+            (Self::Retrieve { inserted, .. }, Metric::AllClasses) => inserted.as_ref()?.joint,
             _ => return None,
         })
     }
@@ -224,9 +236,14 @@ pub(crate) fn classify(
 }
 
 /// Numbers of embeddings, each row a query among the others.
-pub(crate) fn retrieve(embeddings: &[f32], dim: usize, rows: &Rows) -> Result<Measures, Error> {
+pub(crate) fn retrieve(
+    embeddings: &[f32],
+    dim: usize,
+    rows: &Rows,
+    inserted: Option<Inserted>,
+) -> Result<Measures, Error> {
     let retrieval = Retrieval::of([Measure::MapAtR, Measure::RecallAt(1), Measure::RecallAt(10)]);
     let found = retrieval.leave_one_out(embeddings, dim, &rows.indices())?;
     let [map_at_r, recall_at_1, recall_at_10] = [found.means[0], found.means[1], found.means[2]];
-    Ok(Measures::Retrieve { map_at_r, recall_at_1, recall_at_10 })
+    Ok(Measures::Retrieve { map_at_r, recall_at_1, recall_at_10, inserted })
 }

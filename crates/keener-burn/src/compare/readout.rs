@@ -4,7 +4,8 @@ use super::candidate::{Candidate, effective};
 use super::config::HeadChoice;
 use super::fit::Rows;
 use crate::{Error, Head, embed_rows, score_rows};
-use keener::metrics::neighbours::{ClassMeans, ClassSums};
+use keener::engine::View;
+use keener::estimate::{ClassSums, PrototypeClassifier};
 use serde_json::Value;
 
 /// Multiplies cosines where the objective itself has no scale.
@@ -22,7 +23,7 @@ enum Kind {
     /// The head's own class scores, times a scale (1 for inner products).
     Scores(f64),
     /// Cosines with class means, times a scale.
-    Means(ClassMeans, f64),
+    Means(PrototypeClassifier),
 }
 
 /// What a softmax over cosines is multiplied by before any temperature is fitted: the objective's learned scale or
@@ -64,28 +65,27 @@ pub fn read_out<'h>(
         let cosine = matches!(head.config(), crate::HeadConfig::Cosine { .. });
         Kind::Scores(if cosine { raw_scale(spec, head)? } else { 1.0 })
     } else {
-        Kind::Means(class_means(head, train)?, raw_scale(spec, head)?)
+        Kind::Means(class_means(head, train, raw_scale(spec, head)?)?)
     };
     Ok(Readout { head, kind })
 }
 
-/// Means of the embeddings of each class, taken in block by block.
+/// Means of the embeddings of each class, taken in block by block; cosines with them are multiplied by `scale`.
 ///
 /// # Errors
 /// As [`read_out`].
-pub fn class_means(head: &Head, rows: &Rows) -> Result<ClassMeans, Error> {
+pub fn class_means(head: &Head, rows: &Rows, scale: f64) -> Result<PrototypeClassifier, Error> {
     /// Rows whose embeddings are in memory at a time.
     const ROWS: usize = 1 << 14;
-    let labels = rows.indices();
     let mut sums = None;
     for first in (0..rows.len()).step_by(ROWS) {
         let block = first..(first + ROWS).min(rows.len());
         let embeddings = embed_rows(head, &*rows.features, block.clone())?;
         let dim = embeddings.len() / block.len();
         let sums = sums.get_or_insert_with(|| ClassSums::new(dim, rows.classes));
-        sums.add(&embeddings, &labels[block])?;
+        sums.add(View::new(&embeddings, block.len(), dim)?, &rows.labels[block])?;
     }
-    Ok(sums.unwrap_or_else(|| ClassSums::new(1, rows.classes)).means()?)
+    Ok(sums.unwrap_or_else(|| ClassSums::new(1, rows.classes)).into_classifier(scale)?)
 }
 
 impl Rows {
@@ -109,7 +109,10 @@ impl Readout<'_> {
                 .into_iter()
                 .map(|s| f64::from(s) * scale)
                 .collect()),
-            Kind::Means(means, scale) => Ok(means.logits(&rows.embed(self.head)?, *scale)?),
+            Kind::Means(means) => {
+                let embeddings = rows.embed(self.head)?;
+                Ok(means.logits(View::new(&embeddings, rows.len(), means.dim())?)?)
+            }
         }
     }
 

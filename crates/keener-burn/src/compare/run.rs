@@ -5,6 +5,7 @@ use super::config::{CompareConfig, Scenario, Task, derived_seed, stream};
 use super::details::{self, Details};
 use super::error::CompareError;
 use super::fit::{Fit, Rows, fit};
+use super::inserted;
 use super::measure::{self, Measures};
 use super::readout::read_out;
 use super::splits::{Part, Splits};
@@ -214,7 +215,15 @@ impl Bench<'_> {
         }
         match scenario.task() {
             Task::Retrieve => {
-                unit.measures = Some(measure::retrieve(&embeddings, dim, &test)?);
+                let held = Rows::gather(self.data, &part.validation, &standardizer)?;
+                let (known, held_out) = (train.embed(&fitted.head)?, held.embed(&fitted.head)?);
+                let (trained, held, new) = (
+                    inserted::Embedded::of(&known, &train),
+                    inserted::Embedded::of(&held_out, &held),
+                    inserted::Embedded::of(&embeddings, &test),
+                );
+                let inserted = inserted::insert(dim, &trained, &held, &new, config.labels_per_class)?;
+                unit.measures = Some(measure::retrieve(&embeddings, dim, &test, Some(inserted))?);
                 if let Some(pictures) = &mut pictures {
                     pictures.pairs = Some(details::of_pairs(&embeddings, dim, &test.labels));
                 }

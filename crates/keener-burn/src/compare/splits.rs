@@ -16,6 +16,8 @@ const DEVELOPMENT: f64 = 0.4;
 const DEVELOPMENT_PARTS: [f64; 2] = [0.7, 0.3];
 /// Training, validation and test share of the rows of a repeat.
 const REPEAT_PARTS: [f64; 3] = [0.5, 0.15, 0.35];
+/// Share of the rows of trained classes that is trained on where the other classes are inserted later, and of those held out.
+const HELD: [f64; 2] = [0.8, 0.2];
 /// Test rows a training row under few labels: more would widen the intervals, whose correction grows with this ratio.
 const FEW_TESTED: usize = 2;
 
@@ -39,7 +41,8 @@ pub struct Labelled {
 pub struct Part {
     /// To train on.
     pub train: Labelled,
-    /// To choose parameters (development) or a temperature (repeats) on; empty in repeats of unseen classes.
+    /// To choose parameters (development) or a temperature (repeats) on; in repeats of unseen classes, rows of the trained
+    /// classes that are held out, to tell trained and inserted classes apart.
     pub validation: Labelled,
     /// To report; empty for development.
     pub test: Labelled,
@@ -231,9 +234,19 @@ impl Draw<'_> {
     }
 
     fn renumbered(&self, rows: Vec<usize>) -> Labelled {
+        let classes = self.classes_of(&rows);
+        self.renumbered_among(rows, &classes)
+    }
+
+    fn classes_of(&self, rows: &[usize]) -> Vec<u32> {
         let mut classes: Vec<u32> = rows.iter().map(|r| self.data.labels()[*r]).collect();
         classes.sort_unstable();
         classes.dedup();
+        classes
+    }
+
+    /// Labels as places in `classes`, which ascend and hold every class of the rows.
+    fn renumbered_among(&self, rows: Vec<usize>, classes: &[u32]) -> Labelled {
         let place = |r: &usize| classes.partition_point(|c| *c < self.data.labels()[*r]) as u32;
         Labelled { labels: rows.iter().map(place).collect(), rows, classes: classes.len() }
     }
@@ -267,7 +280,11 @@ impl Draw<'_> {
             Scenario::UnseenClasses => {
                 let [train, test] = self.disjoint(rows, at)?;
                 let test = self.renumbered(self.capped(test.rows, most, at)?);
-                Ok(Part { train, validation: Labelled::default(), test })
+                let mut parts = self.stratified(&train.rows, &HELD, SECOND + at)?.into_iter();
+                let (train, held) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                let held = self.capped(held, most, SECOND + at)?;
+                let classes = self.classes_of(&train);
+                Ok(Part { train: self.renumbered(train), validation: self.renumbered_among(held, &classes), test })
             }
             Scenario::FewLabels => {
                 let per_class = self.config.labels_per_class;

@@ -180,7 +180,7 @@ fn score(
     let measures = match scenario.task() {
         Task::Retrieve => {
             let (embeddings, dim) = readout.embeddings(validation)?;
-            measure::retrieve(&embeddings, dim, validation)?
+            measure::retrieve(&embeddings, dim, validation, None)?
         }
         Task::Classify => {
             let logits = readout.logits(validation)?;

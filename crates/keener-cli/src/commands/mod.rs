@@ -4,6 +4,7 @@ use crate::memory::For;
 use anyhow::Result;
 use clap::Subcommand;
 
+mod add_class;
 mod bench;
 mod compare;
 mod completions;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Train(Box<train::Args>),
     /// Classes or embeddings of new rows by a trained run
     Predict(predict::Args),
+    /// Teach a finished run further classes from a few examples, without training
+    AddClass(add_class::Args),
     /// Every metric that applies to a run, to embeddings or to scores
     Eval(Box<eval::Args>),
     /// List the objectives, or explain one
@@ -64,6 +67,7 @@ impl Command {
             Self::Compare(args) => compare::run(*args),
             Self::Train(args) => train::run(*args),
             Self::Predict(args) => predict::run(args),
+            Self::AddClass(args) => add_class::run(args),
             Self::Eval(args) => eval::run(*args),
             Self::Objectives(args) => objectives::run(args),
             Self::Plan(args) => plan::run(args),

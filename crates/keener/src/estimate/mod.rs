@@ -4,4 +4,4 @@ mod aggregate_ridge;
 mod prototypes;
 
 pub use aggregate_ridge::{AggregateRidge, AggregateRidgeFit};
-pub use prototypes::{PrototypeClassifier, project_unit_norm};
+pub use prototypes::{ClassSums, PrototypeClassifier, project_unit_norm};

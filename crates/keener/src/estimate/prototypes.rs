@@ -33,6 +33,73 @@ pub struct PrototypeClassifier {
     counts: Vec<u64>,
 }
 
+/// Sums of normalised embeddings by class, on the way to a [`PrototypeClassifier`], for embeddings that come block by block.
+///
+/// ```
+/// use keener::engine::View;
+/// use keener::estimate::{ClassSums, PrototypeClassifier};
+/// let mut sums = ClassSums::new(2, 2);
+/// sums.add(View::new(&[3.0f32, 0.0], 1, 2)?, &[0])?;
+/// sums.add(View::new(&[0.0f32, 1.0, 1.0, 1.0], 2, 2)?, &[1, 1])?;
+/// let at_once = View::new(&[3.0f32, 0.0, 0.0, 1.0, 1.0, 1.0], 3, 2)?;
+/// assert_eq!(sums.into_classifier(10.0)?, PrototypeClassifier::from_class_means(at_once, &[0, 1, 1], 2, 10.0)?);
+/// # Ok::<(), keener::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassSums {
+    dim: usize,
+    sums: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl ClassSums {
+    /// No embeddings of width `dim` yet, of `classes` classes.
+    pub fn new(dim: usize, classes: usize) -> Self {
+        Self { dim, sums: vec![0.0; classes * dim], counts: vec![0; classes] }
+    }
+
+    /// Adds embeddings `[n, d]` with one label each.
+    ///
+    /// # Errors
+    /// Labels out of range or not one a row, another width, zero or non-finite embeddings. Nothing is added then.
+    pub fn add<T: Real>(&mut self, embeddings: View<'_, T>, labels: &[u32]) -> Result<()> {
+        let classes = self.counts.len();
+        if labels.len() != embeddings.rows() {
+            return Err(Error::shape("labels", &[labels.len()], format!("[{}], one a row", embeddings.rows())));
+        }
+        if embeddings.cols() != self.dim {
+            let expected = format!("rows of {} numbers", self.dim);
+            return Err(Error::shape("embeddings", &[embeddings.rows(), embeddings.cols()], expected));
+        }
+        if let Some(row) = labels.iter().position(|l| *l as usize >= classes) {
+            return Err(Error::Label { label: labels[row].into(), row, classes });
+        }
+        for (row, label) in unit("embeddings", embeddings)?.chunks_exact(self.dim.max(1)).zip(labels) {
+            let at = *label as usize * self.dim;
+            self.sums[at..at + self.dim].iter_mut().zip(row).for_each(|(s, u)| *s += u);
+            self.counts[*label as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// The classifier whose directions are the means.
+    ///
+    /// # Errors
+    /// Classes without examples or whose examples cancel out, a scale that is not a finite number > 0.
+    pub fn into_classifier(self, scale: f64) -> Result<PrototypeClassifier> {
+        let mut model = PrototypeClassifier::empty(self.dim, scale)?;
+        for (class, sum) in self.sums.chunks_exact(self.dim).enumerate() {
+            if self.counts[class] == 0 {
+                let what = format!("the direction of class {class}");
+                return Err(Error::Undefined { what, reason: "it has no examples".into() });
+            }
+            model.weights.extend(direction(class, sum, self.counts[class])?);
+        }
+        (model.sums, model.counts) = (self.sums, self.counts);
+        Ok(model)
+    }
+}
+
 fn check_scale(scale: f64) -> Result<()> {
     match scale.is_finite() && scale > 0.0 {
         true => Ok(()),
@@ -97,7 +164,10 @@ impl PrototypeClassifier {
         Ok(this)
     }
 
-    /// From embeddings `[n, d]` of `classes` classes.
+    /// From embeddings `[n, d]` of `classes` classes, each the normalised mean of its normalised embeddings: the
+    /// nearest-class-mean read-out of Mensink et al., Distance-Based Image Classification: Generalizing to New Classes at
+    /// Near-Zero Cost (TPAMI 2013), on the sphere as in iCaRL (arXiv 1611.07725). Embeddings that come block by block go
+    /// through [`ClassSums`].
     ///
     /// # Errors
     /// Labels out of range or not one a row, classes without examples or whose examples cancel out, zero or non-finite
@@ -108,29 +178,9 @@ impl PrototypeClassifier {
         classes: usize,
         scale: f64,
     ) -> Result<Self> {
-        let mut this = Self::empty(embeddings.cols(), scale)?;
-        if labels.len() != embeddings.rows() {
-            return Err(Error::shape("labels", &[labels.len()], format!("[{}], one a row", embeddings.rows())));
-        }
-        if let Some(row) = labels.iter().position(|l| *l as usize >= classes) {
-            return Err(Error::Label { label: labels[row].into(), row, classes });
-        }
-        let rows = unit("embeddings", embeddings)?;
-        this.sums = vec![0.0; classes * this.dim];
-        this.counts = vec![0; classes];
-        for (row, label) in rows.chunks_exact(this.dim).zip(labels) {
-            let at = *label as usize * this.dim;
-            this.sums[at..at + this.dim].iter_mut().zip(row).for_each(|(s, u)| *s += u);
-            this.counts[*label as usize] += 1;
-        }
-        for (class, sum) in this.sums.chunks_exact(this.dim).enumerate() {
-            if this.counts[class] == 0 {
-                let what = format!("the direction of class {class}");
-                return Err(Error::Undefined { what, reason: "it has no examples".into() });
-            }
-            this.weights.extend(direction(class, sum, this.counts[class])?);
-        }
-        Ok(this)
+        let mut sums = ClassSums::new(embeddings.cols(), classes);
+        sums.add(embeddings, labels)?;
+        sums.into_classifier(scale)
     }
 
     /// Number of classes.
@@ -318,6 +368,19 @@ mod tests {
         let logits = model.logits(queries).unwrap();
         assert!(logits.iter().all(|l| l.abs() <= 16.0 + 1e-12));
         assert!(model.add_examples(0, View::new(&new, 2, 3).unwrap()).unwrap_err().to_string().contains("learned"));
+    }
+
+    /// Expected: a PyTorch transcription of the class means, on the same numbers.
+    #[test]
+    fn class_means_agree_with_a_reference() {
+        use crate::metrics::testing::{close, clusters, labels};
+        let (y, yq) = (labels(6, 150, 8), labels(8, 40, 9));
+        let (x, q) = (clusters(5, &y), clusters(7, &yq));
+        let y: Vec<u32> = y.into_iter().map(|y| y as u32).collect();
+        let model = PrototypeClassifier::from_class_means(View::new(&x, 150, 6).unwrap(), &y, 8, 10.0).unwrap();
+        let logits = model.logits(View::new(&q, 40, 6).unwrap()).unwrap();
+        close(&logits[..3], &[-6.349813031092224, 6.564479153791855, -8.467921800228089], 1e-12);
+        close(&[logits.iter().map(|z| z * z).sum()], &[10391.555560846504], 1e-12);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub mod retrieval;
 pub mod roc;
 mod rows;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod verification;
 
 pub use measure::Measure;

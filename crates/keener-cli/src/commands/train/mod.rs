@@ -182,22 +182,23 @@ fn readout(
 ) -> Result<(ReadoutRecord, Validation)> {
     use keener::metrics::{calibration::fit_temperature, classification};
     let head = training.head();
-    let means = match head.config() {
-        HeadConfig::Projection { .. } => Some(class_means(head, train)?.means().to_vec()),
+    let scale = raw_scale(&training.config().objective, head)?;
+    let prototypes = match head.config() {
+        HeadConfig::Projection { .. } => Some(class_means(head, train, scale)?),
         _ => None,
     };
-    let embedding = match &means {
-        Some(means) => means.len() / train.classes,
+    let embedding = match &prototypes {
+        Some(prototypes) => prototypes.dim(),
         None => keener_burn::embed_rows(head, &*validation.features, [0])?.len(),
     };
     let mut record = ReadoutRecord {
         dim: data.dim(),
         class_names: data.class_names().to_vec(),
         standardizer: standardizer.clone(),
-        scale: raw_scale(&training.config().objective, head)?,
+        scale,
         temperature: 1.0,
         embedding,
-        means,
+        prototypes,
     };
     let logits = record.logits(head, validation)?;
     if !logits.iter().all(|logit| logit.is_finite()) {
@@ -213,6 +214,16 @@ fn readout(
     record.temperature = temperature;
     let accuracy = classification::accuracy(&classification::argmax(&logits, classes)?, &labels)?;
     Ok((record, Validation { accuracy, nll, temperature }))
+}
+
+/// The rows that a finished run was trained on, read once more.
+///
+/// # Errors
+/// Data that cannot be read, or are not those of the run.
+pub(crate) fn training_rows(config: &RunConfig) -> Result<Rows> {
+    let (data, split) = config.data.open()?;
+    config.data.check(&data)?;
+    Ok(parts::draw(&data, config, split.as_ref())?.train)
 }
 
 /// Runs the command.

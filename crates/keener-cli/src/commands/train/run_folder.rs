@@ -4,7 +4,8 @@ use super::bags::BagRecord;
 use crate::commands::compare::data::DataRecord;
 use crate::error::Failure;
 use anyhow::Result;
-use keener::metrics::neighbours::ClassMeans;
+use keener::engine::View;
+use keener::estimate::PrototypeClassifier;
 use keener_burn::compare::Rows;
 use keener_burn::{Head, TrainConfig};
 use keener_data::noise::LabelNoise;
@@ -57,9 +58,10 @@ pub(crate) struct ReadoutRecord {
     pub(crate) temperature: f64,
     /// Width of the embeddings.
     pub(crate) embedding: usize,
-    /// Means of the training rows' embeddings `[classes, embedding]`, where no class weights are trained.
+    /// One direction a class in the space of the embeddings, where no class weights are trained (means of the training
+    /// rows), or where classes were added afterwards; its scale is the one above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) means: Option<Vec<f64>>,
+    pub(crate) prototypes: Option<PrototypeClassifier>,
 }
 
 impl ReadoutRecord {
@@ -70,17 +72,16 @@ impl ReadoutRecord {
 
     /// Logits of some standardised rows of a source.
     pub(crate) fn logits_of(&self, head: &Head, source: &dyn RowSource, rows: Range<usize>) -> Result<Vec<f64>> {
-        let Some(means) = &self.means else {
+        let Some(prototypes) = &self.prototypes else {
             let cosine = matches!(head.config(), keener_burn::HeadConfig::Cosine { .. });
             let factor = if cosine { self.scale } else { 1.0 } / self.temperature;
             let scores = keener_burn::score_rows(head, source, rows)?;
             return Ok(scores.into_iter().map(|s| f64::from(s) * factor).collect());
         };
-        let classes: Vec<usize> = (0..self.class_names.len()).collect();
-        // Means of single rows are those rows: the stored means, brought to length one.
-        let readout = ClassMeans::fit(means, self.embedding, &classes, classes.len())?;
+        let count = rows.len();
         let embeddings = keener_burn::embed_rows(head, source, rows)?;
-        Ok(readout.logits(&embeddings, self.scale / self.temperature)?)
+        let logits = prototypes.logits(View::new(&embeddings, count, self.embedding)?)?;
+        Ok(logits.into_iter().map(|z| z / self.temperature).collect())
     }
 }
 
