@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use keener::engine::{Batch, Options, View, evaluate};
+use keener::metrics::Measure;
 use keener::metrics::retrieval::Retrieval;
 use keener_burn::{HeadConfig, Labelled, OptimizerConfig, TrainConfig, Training, embed};
 use rand::{Rng, SeedableRng};
@@ -169,8 +170,9 @@ pub(super) fn measure(unit: &Unit) -> Result<Measured> {
     }
     let embeddings = embed(training.head(), &unseen)?;
     let labels: Vec<usize> = unseen_labels.iter().map(|l| *l as usize).collect();
-    let report = Retrieval::default().leave_one_out(&embeddings, EMBEDDING, &labels)?;
-    Ok(Measured { recall_at_1: report.precision_at_1, map_at_r: report.map_at_r, looks })
+    let wanted = Retrieval::of([Measure::RecallAt(1), Measure::MapAtR]);
+    let report = wanted.leave_one_out(&embeddings, EMBEDDING, &labels)?;
+    Ok(Measured { recall_at_1: report.means[0], map_at_r: report.means[1], looks })
 }
 
 /// Scale and margin over all training rows in f64, and how far the two probabilities of the median sample are from what

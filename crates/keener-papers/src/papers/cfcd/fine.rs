@@ -5,6 +5,7 @@ use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 use keener::matching::LocalTriplet;
+use keener::metrics::Measure;
 use keener::metrics::retrieval::Retrieval;
 use keener::negatives::HardTuples;
 use keener_burn::{ConvEncoder, ConvEncoderConfig, Inputs, ObjectiveLoss, Supervision, matching::local_triplet};
@@ -146,8 +147,9 @@ fn predictions(net: &Net, images: &Images) -> Result<Vec<u32>> {
 
 fn retrieval(net: &Net, images: &Images) -> Result<(f64, f64)> {
     let labels: Vec<usize> = images.labels.iter().map(|l| *l as usize).collect();
-    let report = Retrieval::default().leave_one_out(&embeddings(net, images)?, EMBEDDING, &labels)?;
-    Ok((report.map_at_r, report.precision_at_1))
+    let wanted = Retrieval::of([Measure::MapAtR, Measure::RecallAt(1)]);
+    let report = wanted.leave_one_out(&embeddings(net, images)?, EMBEDDING, &labels)?;
+    Ok((report.means[0], report.means[1]))
 }
 
 /// Trains both halves.
