@@ -65,6 +65,7 @@ pub mod describe;
 pub mod noise;
 pub mod split;
 pub mod standardize;
+pub mod text;
 
 pub use dataset::{Dataset, Matrix};
 pub use digits::digits;
