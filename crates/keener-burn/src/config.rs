@@ -1,6 +1,7 @@
 //! How a head is trained: every choice of a run, readable from a file.
 
 use crate::error::Result;
+use crate::gradient::GradientTransform;
 use crate::head::HeadConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::plan::names_of;
@@ -116,6 +117,8 @@ pub struct TrainConfig {
     pub head: HeadConfig,
     /// What it is trained on, as [`keener::objective::parse`] reads it.
     pub objective: String,
+    /// What becomes of gradients before the update rule (default: nothing).
+    pub gradient: GradientTransform,
     /// The update rule.
     pub optimizer: OptimizerConfig,
     /// Peak learning rate (default 1e-3, that of Adam in PyTorch).
@@ -149,6 +152,7 @@ impl Default for TrainConfig {
         Self {
             head: HeadConfig::default(),
             objective: "softmax_cross_entropy".into(),
+            gradient: GradientTransform::default(),
             optimizer: OptimizerConfig::default(),
             learning_rate: 1e-3,
             weight_decay: 0.01,

@@ -81,20 +81,24 @@ impl OptimizerConfig {
     }
 }
 
-/// Moments of every parameter by name.
+/// An optimiser over named slices, with the moments of every parameter; for loops that hold plain numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Optimizer {
+pub struct Optimizer {
     pub(crate) first: BTreeMap<String, Vec<f32>>,
     pub(crate) second: BTreeMap<String, Vec<f32>>,
 }
 
 /// One update of one parameter.
-pub(crate) struct Update<'u> {
-    pub(crate) rule: &'u OptimizerConfig,
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'u> {
+    /// The rule.
+    pub rule: &'u OptimizerConfig,
     /// 1 for the first step.
-    pub(crate) time: usize,
-    pub(crate) learning_rate: f64,
-    pub(crate) weight_decay: f64,
+    pub time: usize,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Weight decay, as the rule has it.
+    pub weight_decay: f64,
 }
 
 fn state<'s>(states: &'s mut BTreeMap<String, Vec<f32>>, name: &str, length: usize) -> &'s mut [f32] {
@@ -105,7 +109,8 @@ fn state<'s>(states: &'s mut BTreeMap<String, Vec<f32>>, name: &str, length: usi
 }
 
 impl Optimizer {
-    pub(crate) fn step(&mut self, update: &Update<'_>, name: &str, weights: &mut [f32], gradient: &[f32]) {
+    /// Updates the weights called `name` by their gradient, which is as long.
+    pub fn step(&mut self, update: &Update<'_>, name: &str, weights: &mut [f32], gradient: &[f32]) {
         let n = weights.len();
         let rate = update.learning_rate;
         match *update.rule {

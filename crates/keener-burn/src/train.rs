@@ -5,6 +5,7 @@ use crate::attack::attack_head;
 use crate::config::{ClassWeights, TrainConfig};
 use crate::data::{Input, Labelled};
 use crate::error::{Error, Result};
+use crate::gradient::{Diagnosis, GradientTransform};
 use crate::head::{Head, normalized};
 use crate::loss::{Inputs, ObjectiveLoss, Reduced};
 use crate::optimizer::{Optimizer, Update};
@@ -13,7 +14,9 @@ use crate::sampler::{ATTACKS, Drawn, Sampler, SamplerConfig, random};
 use crate::supervision::{Supervision, one_hot};
 use burn::tensor::{Device, Tensor, TensorData};
 use keener::attack::Pgd;
+use keener::metrics::collapse::{nlm_alignment, softmax_collapse};
 use keener::state::SampleStore;
+use keener::transform::{OrthogonalConfig, orthogonalize};
 use keener_run::Stop;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -241,8 +244,12 @@ impl<'a> Training<'a> {
         let mut gradients = gradients.into_iter();
         let (optimizer, rule) = (&mut self.optimizer, &self.config.optimizer);
         let (decay, projected) = (self.config.weight_decay, self.wiring.projected);
+        let orthogonal = self.config.gradient == GradientTransform::Orthogonal;
         self.head.replace(|name, shape, mut weights| {
-            if let Some(gradient) = gradients.next().flatten() {
+            if let Some(mut gradient) = gradients.next().flatten() {
+                if orthogonal && name != "objective.parameters" {
+                    orthogonalize(&weights, &mut gradient, &OrthogonalConfig::default())?;
+                }
                 let weight_decay = if name == "objective.parameters" { 0.0 } else { decay };
                 let update = Update { rule, time: step + 1, learning_rate, weight_decay };
                 optimizer.step(&update, name, &mut weights, &gradient);
@@ -252,6 +259,34 @@ impl<'a> Training<'a> {
             }
             Ok(weights)
         })
+    }
+
+    /// What the next step would see, without making it: collapse of the softmax, length of the gradient and its alignment with the
+    /// weights.
+    ///
+    /// # Errors
+    /// As [`Training::step`].
+    pub fn diagnose(&self) -> Result<Diagnosis> {
+        let step = self.records.len();
+        let drawn = self.sampler.clone().draw(step);
+        let loss = self.batch_loss(&drawn, step)?.loss;
+        let gradients = match loss.is_tracked() {
+            true => self.head.gradients(&mut loss.backward())?,
+            false => Vec::new(),
+        };
+        let named = self.head.named_parameters()?;
+        let both = named.iter().zip(&gradients).filter_map(|((_, _, w), g)| Some((w.as_slice(), g.as_deref()?)));
+        let (weights, parts): (Vec<&[f32]>, Vec<&[f32]>) = both.unzip();
+        let gradient = parts.iter().copied().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        let collapsed = match self.head.num_classes() {
+            0 => None,
+            classes => {
+                let x = self.data.batch(&drawn.rows, false, &self.device)?.x;
+                let scores = attach::read(self.head.scores(x)?.inner(), "scores")?;
+                Some(softmax_collapse::<f32, f32>(&scores, classes)?.fraction)
+            }
+        };
+        Ok(Diagnosis { collapsed, alignment: nlm_alignment(&weights, &parts).ok(), gradient })
     }
 
     /// Brings rows, head and supervision into the form that the objective reads.

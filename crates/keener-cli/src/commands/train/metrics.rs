@@ -2,7 +2,7 @@
 
 use super::run_folder::METRICS;
 use anyhow::Result;
-use keener_burn::Training;
+use keener_burn::{Diagnosis, Training};
 use keener_run::Log;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
@@ -18,6 +18,9 @@ pub(crate) struct Record {
     pub(crate) learning_rate: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) validation: Option<Validation>,
+    /// Whether training has stalled, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) diagnosis: Option<Diagnosis>,
 }
 
 /// What validation rows say.
@@ -54,17 +57,30 @@ impl Metrics {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(crate) fn write(&mut self, training: &Training<'_>, window: usize, validation: Validation) -> Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        training: &Training<'_>,
+        window: usize,
+        validation: Validation,
+        diagnosis: Option<Diagnosis>,
+    ) -> Result<()> {
         let records = training.records();
         let last = &records[records.len().saturating_sub(window)..];
         let loss = last.iter().map(|r| f64::from(r.loss)).sum::<f64>() / last.len().max(1) as f64;
         let learning_rate = last.last().map_or(0.0, |r| r.learning_rate);
-        let record = Record { step: records.len(), loss, learning_rate, validation: Some(validation) };
+        let record = Record { step: records.len(), loss, learning_rate, validation: Some(validation), diagnosis };
         self.log.append(&record)?;
         self.records.push(record);
         if !self.quiet {
             let (step, steps) = (records.len(), training.config().steps);
-            let text = format!("step {step}/{steps}  loss {loss:.4}  validation accuracy {:.3}", validation.accuracy);
+            let mut text =
+                format!("step {step}/{steps}  loss {loss:.4}  validation accuracy {:.3}", validation.accuracy);
+            if let Some(found) = diagnosis {
+                let percent =
+                    found.collapsed.map_or(String::new(), |c| format!("  softmax collapsed {:.1} %", 100.0 * c));
+                let cosine = found.alignment.map_or(String::new(), |c| format!("  alignment with weights {c:.2}"));
+                text += &format!("{percent}{cosine}  gradient {:.1e}", found.gradient);
+            }
             let mut stderr = std::io::stderr();
             let line = match stderr.is_terminal() {
                 true if step < steps => format!("\r\x1b[2K{text}"),

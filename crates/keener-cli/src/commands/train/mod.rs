@@ -17,7 +17,7 @@ use crate::paths::shell;
 use crate::size;
 use anyhow::Result;
 use keener_burn::compare::{Rows, class_means, raw_scale};
-use keener_burn::{HeadConfig, Labelled, Training};
+use keener_burn::{GradientTransform, HeadConfig, Labelled, Training};
 use keener_data::noise::LabelNoise;
 use keener_data::{Samples, Standardizer};
 use keener_run::Folder;
@@ -39,6 +39,24 @@ enum HeadArg {
     Cosine,
     /// Embeddings without classes
     Projection,
+}
+
+/// What becomes of gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum GradientArg {
+    /// Nothing
+    Plain,
+    /// Without its part along the weights, tensor by tensor
+    Orthogonal,
+}
+
+impl GradientArg {
+    fn transform(self) -> GradientTransform {
+        match self {
+            Self::Plain => GradientTransform::Plain,
+            Self::Orthogonal => GradientTransform::Orthogonal,
+        }
+    }
 }
 
 const AFTER: &str = "\
@@ -90,6 +108,12 @@ pub(crate) struct Args {
     /// Decoupled weight decay of AdamW [default: 0.0001]
     #[arg(long, value_name = "DECAY")]
     weight_decay: Option<f64>,
+    /// What becomes of gradients before the optimiser [default: plain]
+    #[arg(long, value_enum)]
+    gradient: Option<GradientArg>,
+    /// Say at each validation whether training has stalled: softmax collapse, alignment of gradient and weights
+    #[arg(long)]
+    diagnose: bool,
     /// Steps of linear warm-up [default: a twentieth]
     #[arg(long, value_name = "N")]
     warmup: Option<usize>,
@@ -124,7 +148,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "out", conflicts_with_all = [
         "data", "labels", "label_column", "columns", "leave_out", "group_column", "split", "split_column",
         "validation_data", "test_data", "objective", "config", "head", "hidden", "embedding", "steps", "batch",
-        "learning_rate", "weight_decay", "warmup", "validation", "validate_every", "label_noise", "bag_size", "bags",
+        "learning_rate", "weight_decay", "gradient", "warmup", "validation", "validate_every", "label_noise", "bag_size", "bags",
         "bag_responses", "no_standardize", "seed",
     ])]
     resume: bool,
@@ -298,7 +322,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         }
         let (_, found) = readout(&training, &data, &train, &validation, &standardizer)?;
         // In this order: a checkpoint never knows of a step that the metrics do not know.
-        metrics.write(&training, config.validate_every, found)?;
+        let diagnosis = if args.diagnose { Some(training.diagnose()?) } else { None };
+        metrics.write(&training, config.validate_every, found, diagnosis)?;
         training.save_checkpoint(&checkpoint).map_err(unwritten)?;
     }
     let (record, found) = readout(&training, &data, &train, &validation, &standardizer)?;

@@ -2,7 +2,7 @@
 
 use super::bags::BagRecord;
 use super::run_folder::RunConfig;
-use super::{Args, HeadArg};
+use super::{Args, GradientArg, HeadArg};
 use crate::commands::compare::data::{self, DataRecord};
 use crate::commands::compare::shown;
 use crate::config_file::{ConfigFile, Key, render};
@@ -56,6 +56,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::optional("train.head.embedding", "width of a layer between it and the class weights", "64"),
     Key::optional("train.head.bias", "linear: whether scores have one", "true"),
     Key::optional("train.head.out", "projection: width of the embeddings", "64"),
+    Key::new("train.gradient", "plain, or orthogonal: without its part along the weights"),
     Key::new("train.optimizer.kind", "adamw or sgd"),
     Key::optional("train.optimizer.beta_1", "adamw: decay of the mean gradient", "0.9"),
     Key::optional("train.optimizer.beta_2", "adamw: decay of the mean squared gradient", "0.999"),
@@ -247,6 +248,7 @@ impl Args {
         set(&mut config.validate_every, self.validate_every);
         train.learning_rate = self.learning_rate.unwrap_or(train.learning_rate);
         train.weight_decay = self.weight_decay.unwrap_or(train.weight_decay);
+        train.gradient = self.gradient.map_or(train.gradient, GradientArg::transform);
         train.seed = self.seed.unwrap_or(train.seed);
         config.validation = self.validation.unwrap_or(config.validation);
         config.standardize &= !self.no_standardize;
