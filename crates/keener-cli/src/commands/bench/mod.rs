@@ -1,5 +1,6 @@
 //! `keener bench`: times objectives against size and memory.
 
+mod factored;
 mod inputs;
 mod measure;
 mod memory;
@@ -23,6 +24,7 @@ use std::process::Stdio;
 const AFTER: &str = "\
 Examples:
   keener bench                                   a small set of objectives
+  keener bench factored --plot steps.svg         the factored output layer: step time against the number of classes
   keener bench arcface --batch 512 --candidates 16384 --explain
   keener bench softmax-ce --batch 8192 --candidates 262144 --memory 64MiB --repeat 1 --json
 
@@ -70,6 +72,12 @@ pub(crate) struct Args {
     /// Answer `step`, `write` and `quit` on standard input with a line of JSON each (for bench/peers)
     #[arg(long, requires = "inputs", conflicts_with_all = ["json", "explain", "repeat", "warm_up"])]
     serve: bool,
+    /// With `factored`: draw the step times into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// With `factored`: show what bench/peers/factored.py has measured beside it
+    #[arg(long, value_name = "FILE")]
+    peer: Option<PathBuf>,
     /// Say why the schedule was chosen and what is counted
     #[arg(long)]
     explain: bool,
@@ -189,6 +197,9 @@ impl Args {
 /// # Errors
 /// Unknown objectives, sizes that do not fit them, unreadable inputs.
 pub(crate) fn run(args: Args) -> Result<()> {
+    if args.objective.as_deref() == Some("factored") {
+        return factored::run(&args);
+    }
     if let (Some(spec), true) = (&args.objective, args.serve) {
         let chosen = Chosen::parse(spec)?;
         return match args.dtype {
