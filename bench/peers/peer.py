@@ -27,6 +27,17 @@ def softmax_ce(x, w, y):
     return F.cross_entropy(x @ w.T, y)
 
 
+def stablemax(x, w, y):
+    s = x @ w.T
+    return F.cross_entropy(s.sign() * s.abs().log1p(), y)
+
+
+def z_loss(x, w, y, b=4.0):
+    s = x @ w.T
+    z = (s.gather(1, y[:, None])[:, 0] - s.mean(1)) / (s.std(1, correction=0) + 1e-12)
+    return F.softplus(b - z).mean()
+
+
 def arcface(x, w, y):
     """Only the target entries go through acos: the cheapest way to say it in eager PyTorch."""
     cos = F.normalize(x) @ F.normalize(w).T
@@ -117,7 +128,7 @@ def aggregate_bce(x, w, bags):
 
 
 BAGS = ("aggregate_squared", "aggregate_bce")
-PLAIN = {f.__name__: f for f in (softmax_ce, arcface, symmetric_info_nce, supervised_contrastive, comp_sum,
+PLAIN = {f.__name__: f for f in (softmax_ce, stablemax, z_loss, arcface, symmetric_info_nce, supervised_contrastive, comp_sum,
                                  smooth_adv_comp_sum, ldr_kl, aldr_kl, any_loss_f1, aggregate_squared, aggregate_bce)}
 
 

@@ -42,6 +42,8 @@ CASES = {
     "aggregate-squared-256k": ("aggregate:rho=0.1", "aggregate_squared", (262144, 32, 1), ["eager"]),
     "aggregate-bce-256k": ("aggregate:rho=0.1,kind=bce", "aggregate_bce", (262144, 32, 1), ["eager"]),
     "supcon-2k": ("supervised_contrastive", "supervised_contrastive", (2048, 128, 2048), ["eager", "pml", "compiled"]),
+    "stablemax-16k": ("stablemax_cross_entropy", "stablemax", (512, 256, 16384), PLAIN),
+    "z-loss-16k": ("z_loss:b=4", "z_loss", (512, 256, 16384), PLAIN),
     "comp-sum-16k": ("comp_sum", "comp_sum", (512, 256, 16384), PLAIN),
     "smooth-adv-comp-sum-4k": ("smooth_adv_comp_sum", "smooth_adv_comp_sum", (512, 256, 4096), PLAIN),
     "ldr-16k": ("ldr_kl", "ldr_kl", (512, 256, 16384), PLAIN),
