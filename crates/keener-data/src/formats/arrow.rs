@@ -212,12 +212,21 @@ mod tests {
         let mut huge = bytes.clone();
         huge[4..8].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
         assert!(labelled(&huge).unwrap_err().to_string().contains("a message of 2147483647 bytes"));
-        // The uncompressed length of a compressed buffer, anywhere in the body.
-        let bytes = file(Some(CompressionType::ZSTD), 8);
-        let at = bytes.windows(8).rposition(|word| word == 12_i64.to_le_bytes()).unwrap();
-        let mut bomb = bytes.clone();
+        // The uncompressed length before a compressed buffer.
+        let columns: [(&str, ArrayRef); 2] =
+            ["x", "label"].map(|name| (name, Arc::new(Float32Array::from(vec![1.0; 999])) as _));
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).unwrap();
+        let mut bomb = Vec::new();
+        let mut writer = FileWriter::try_new_with_options(&mut bomb, &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        assert!(labelled(&bomb).is_ok());
+        let at = bomb.windows(8).rposition(|word| word == 3996_i64.to_le_bytes()).unwrap();
         bomb[at..at + 8].copy_from_slice(&(1_i64 << 40).to_le_bytes());
-        assert!(labelled(&bomb).unwrap_err().to_string().contains("1099511627"), "{:?}", labelled(&bomb));
+        let error = labelled(&bomb).unwrap_err().to_string();
+        assert!(error.contains("message 1") && error.contains("need 10995116"), "{error}");
         let file = file(None, 8);
         assert!(labelled(&file[..file.len() - 1]).unwrap_err().to_string().contains("no signature at the end"));
     }

@@ -191,3 +191,144 @@ fn header<R: ChunkReader>(
     }
     Err(broken(file, at, &format!("no page header at {position}"), "one page after another"))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::{Int64Builder, ListBuilder};
+    use arrow_array::types::Int32Type;
+    use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Compression;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+    use crate::labels::RawLabels;
+
+    fn lists(rows: &[Option<&[i64]>]) -> ArrayRef {
+        let mut builder = ListBuilder::new(Int64Builder::new());
+        for row in rows {
+            row.iter().for_each(|row| builder.values().append_slice(row));
+            builder.append(row.is_some());
+        }
+        Arc::new(builder.finish())
+    }
+
+    fn file(columns: &[(&str, ArrayRef)], compression: Compression) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter(columns.iter().cloned()).unwrap();
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    }
+
+    fn floats(values: &[Option<f64>]) -> ArrayRef {
+        Arc::new(Float64Array::from(values.to_vec()))
+    }
+
+    fn text(values: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    fn labelled(bytes: &[u8], options: &ReadOptions) -> Result<Table, DataError> {
+        read(&Input { file: "f.parquet", bytes }, Want::Labelled, options)
+    }
+
+    fn error(columns: &[(&str, ArrayRef)], options: &ReadOptions) -> String {
+        labelled(&file(columns, Compression::SNAPPY), options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn columns_lists_and_text_in_every_compression() {
+        let words: DictionaryArray<Int32Type> = ["cat", "dog", "cat"].into_iter().collect();
+        let columns = [
+            ("x", floats(&[Some(0.5), Some(1.0), Some(2.0)])),
+            ("id", text(&["a", "b", "c"])),
+            ("v", lists(&[Some(&[1, 2]), Some(&[3, 4]), Some(&[5, 6])])),
+            ("label", Arc::new(words) as ArrayRef),
+        ];
+        let options = ReadOptions { leave_out: vec!["id".into()], ..Default::default() };
+        let zstd = Compression::ZSTD(Default::default());
+        for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, zstd, Compression::LZ4_RAW] {
+            let table = labelled(&file(&columns, compression), &options).unwrap();
+            let features = table.features.unwrap().into_dense("f").unwrap();
+            assert_eq!(features.values, [0.5, 1.0, 2.0, 1.0, 3.0, 4.0, 2.0, 5.0, 6.0]);
+            assert_eq!(features.names.unwrap(), ["x", "v_0", "v_1"]);
+            assert_eq!(table.labels.unwrap(), RawLabels::Text(["cat", "dog", "cat"].map(String::from).to_vec()));
+        }
+        let several = ReadOptions { label_column: Some("v".into()), ..options };
+        let labels = labelled(&file(&columns[..3], Compression::SNAPPY), &several).unwrap().labels.unwrap();
+        assert!(matches!(labels, RawLabels::Sets(sets) if sets.row(1) == [3, 4]));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_named() {
+        let label = ("label", Arc::new(Int64Array::from(vec![0, 1])) as ArrayRef);
+        let x = |values: &[Option<f64>]| [("x", floats(values)), label.clone()];
+        let v = |rows: &[Option<&[i64]>]| [("v", lists(rows)), label.clone()];
+        let plain = ReadOptions::default();
+        for (columns, part) in [
+            (x(&[Some(1.0), None]), "f.parquet, row 1, column \"x\": found a missing value"),
+            (x(&[Some(1.0), Some(f64::NAN)]), "f.parquet, row 1, column 0: found NaN"),
+            (x(&[Some(1e300), Some(1.0)]), "row 0, column 0: found inf"),
+            (v(&[Some(&[1, 2]), Some(&[3])]), "row 1, column \"v\": found a list of 1 numbers, expected 2"),
+            (v(&[Some(&[1, 2]), None]), "row 1, column \"v\": found a missing value"),
+            (v(&[Some(&[]), Some(&[])]), "0 columns"),
+            ([("x", text(&["a", "b"])), label.clone()], "column \"x\": text as a feature"),
+            ([("x", floats(&[Some(1.0), Some(2.0)])), ("y", floats(&[Some(0.5), Some(1.0)]))], "regression"),
+        ] {
+            let message = error(&columns, &plain);
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let keep = ReadOptions { keep_non_finite: true, ..plain };
+        let table = labelled(&file(&x(&[Some(1.0), None]), Compression::SNAPPY), &keep).unwrap();
+        assert!(table.features.unwrap().into_dense("f").unwrap().values[1].is_nan());
+    }
+
+    #[test]
+    fn cut_and_forged_files_are_refused() {
+        let label: ArrayRef = Arc::new(Int64Array::from_iter_values((0..500).map(|i| i % 3)));
+        let x: ArrayRef = Arc::new(Float64Array::from_iter_values((0..500).map(f64::from)));
+        let bytes = file(&[("x", x), ("label", label)], Compression::SNAPPY);
+        let refused = |bytes: &[u8]| labelled(bytes, &ReadOptions::default()).unwrap_err().to_string();
+        for length in [0, 4, 11, 12, bytes.len() / 2, bytes.len() - 1] {
+            assert!(refused(&bytes[..length]).starts_with("f.parquet: footer: found"), "{length}");
+        }
+        let mut longer = bytes.clone();
+        let at = bytes.len() - 8;
+        longer[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(refused(&longer).contains("a length of 4294967295 bytes"));
+        let mut secret = bytes.clone();
+        secret[at + 4..].copy_from_slice(b"PARE");
+        assert!(refused(&secret).contains("encryption"));
+        // The header of the first page says that it becomes 2 GiB: field 2 of its structure.
+        let page = thrift::page(&bytes[4..]).unwrap();
+        assert_eq!(bytes[6], 0x15);
+        let mut bomb = bytes[..7].to_vec();
+        bomb.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        let old = (0..).find(|&i| bytes[7 + i] < 0x80).unwrap() + 1;
+        bomb.extend(&bytes[7 + old..]);
+        assert_eq!(thrift::page(&bomb[4..]).unwrap().uncompressed, i64::from(i32::MAX), "{page:?}");
+        let message = refused(&bomb);
+        assert!(message.contains("row group 0, column 0") && message.contains("2147483647 bytes"), "{message}");
+    }
+
+    #[test]
+    fn rows_can_be_taken_batch_by_batch() {
+        let x: ArrayRef = Arc::new(Float64Array::from_iter_values((0..20_000).map(f64::from)));
+        let label: ArrayRef = Arc::new(Int64Array::from_iter_values((0..20_000).map(|i| i % 2)));
+        let bytes = Bytes::from(file(&[("x", x), ("label", label)], Compression::SNAPPY));
+        let options = ReadOptions::default();
+        let (mut sizes, mut sum) = (Vec::new(), 0.0);
+        let rest = stream("f.parquet", bytes, Want::Labelled, &options, |rows| {
+            let (rows, dim) = rows.take();
+            assert_eq!((dim, rows.labels.unwrap().len()), (1, rows.features.len()));
+            sum += rows.features.iter().map(|&value| f64::from(value)).sum::<f64>();
+            sizes.push(rows.features.len());
+            Ok(())
+        });
+        assert!(rest.unwrap().take().0.features.is_empty());
+        assert_eq!((sizes.len(), sizes.iter().sum::<usize>(), sum), (3, 20_000, 199_990_000.0));
+    }
+}

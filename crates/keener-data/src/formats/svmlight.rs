@@ -59,7 +59,7 @@ pub(super) fn read(input: &Input<'_>, want: Want, options: &ReadOptions) -> Resu
     let labels = match want {
         Want::Features => None,
         _ if groups => Some(RawLabels::Integers(qids)),
-        _ => Some(labels.finish(input.file)?),
+        _ => Some(labels.finish(input.file, class_names.is_some())?),
     };
     let features = match want {
         Want::Labels => None,
@@ -220,9 +220,12 @@ impl Labels {
         Ok(())
     }
 
-    fn finish(self, file: &str) -> Result<RawLabels, DataError> {
+    /// The labels; `listed`: the file lists its classes, and numbers are positions in that list.
+    fn finish(self, file: &str, listed: bool) -> Result<RawLabels, DataError> {
         if !self.several {
-            return Ok(RawLabels::Text(self.texts));
+            let numbers = || self.texts.iter().map(|text| number(text.as_bytes()).and_then(whole)).collect();
+            let numbers: Option<Vec<i64>> = if listed { numbers() } else { None };
+            return Ok(numbers.map_or(RawLabels::Text(self.texts), RawLabels::Integers));
         }
         if self.texts.iter().all(String::is_empty) {
             return Err(DataError::NoLabels {

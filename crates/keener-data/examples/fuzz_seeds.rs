@@ -1,4 +1,4 @@
-//! Writes the first inputs of every target into `corpus/`: small files of each format, read in several ways.
+//! Writes the first inputs of every fuzz target into `fuzz/corpus/`: small files of each format, read in several ways.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use keener_data::{Content, Csr, Dataset, Format, RowsRef, write};
 
 fn main() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let put = |target: &str, name: &str, bytes: &[u8]| {
         let folder = corpus.join(target);
         fs::create_dir_all(&folder).expect("the corpus can be made");
