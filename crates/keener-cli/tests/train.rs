@@ -74,7 +74,8 @@ fn a_finished_run_learns_further_classes_from_examples() {
     let before = fs::read(path.join("fresh/readout.json")).unwrap();
     let error = error_of(path, &["add-class", "fresh", "pets.csv", "--prototypes", "weights"]);
     assert!(error.contains("weight was trained") && error.contains("--prototypes means"), "{error}");
-    assert!(error_of(path, &["add-class", "fresh", "new.csv", "--label-column", "b"]).contains("1 features a row"));
+    fs::write(path.join("wide.csv"), "a,b,c,species\n1,2,3,heron\n1,2,4,gull\n").unwrap();
+    assert!(error_of(path, &["add-class", "fresh", "wide.csv"]).contains("3 features a row, expected 2"));
     assert_eq!(fs::read(path.join("fresh/readout.json")).unwrap(), before, "nothing was changed");
     keener(path).args(["add-class", "fresh", "birds.csv", "--prototypes", "weights"]).assert().success();
 }
