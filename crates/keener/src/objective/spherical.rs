@@ -204,7 +204,7 @@ pub(crate) const Z_LOSS: Entry = Entry {
         title: "The Z-loss: a shift and scale invariant classification loss belonging to the Spherical Family",
         id: "1604.08859",
     },
-    when: "Tens of thousands of classes and more: with a factored head (`train --head factored`) a step costs the same for 10³ \
+    when: "Tens of thousands of classes and more: with the factored layer (`keener::spherical::FactoredOutput`) a step costs the same for 10³ \
            and for 10⁶ classes. Where the target need only be among the first many (retrieval, language models).",
     when_not: "Two classes, where its gradient vanishes; where the first place alone counts or probabilities are wanted (softmax \
                cross-entropy is better there); not the z-loss of PaLM, which penalises the log-partition function.",

@@ -14,7 +14,6 @@ use crate::interrupt::stop_on_signal;
 use crate::memory;
 use crate::output::{OutputArgs, print};
 use crate::paths::shell;
-use crate::size;
 use anyhow::Result;
 use keener_burn::compare::{Rows, class_means, raw_scale};
 use keener_burn::{GradientTransform, HeadConfig, Labelled, Training};
@@ -183,19 +182,6 @@ pub(crate) fn validation_rows(run: &Path) -> Result<(Samples, Vec<usize>)> {
     Ok((data, rows))
 }
 
-/// Refuses more class scores of validation rows than the memory holds: they are needed three times at once (as they are,
-/// as probabilities, in the report's pictures).
-fn check_scores(validation: &Rows) -> Result<()> {
-    let (rows, classes, budget) = (validation.labels.len(), validation.classes, keener::budget::total());
-    let bytes = rows.saturating_mul(classes).saturating_mul(3 * size_of::<f64>());
-    if bytes <= budget {
-        return Ok(());
-    }
-    let (needed, budget) = (size::show(bytes), size::show(budget));
-    let message = format!("scores of {rows} validation rows in {classes} classes take {needed} of {budget}");
-    Err(Failure::wrong(message).hint("a smaller `--validation`, or more `--memory`").into())
-}
-
 /// The read-out of the head as it is now, with a temperature fitted on validation rows.
 fn readout(
     training: &Training<'_>,
@@ -268,7 +254,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let (data, split) = config.data.open()?;
     // Rows on disk are read once for statistics, fingerprint and check of values.
     let Parts { train, validation, test, standardizer, bags } = parts::draw(&data, &config, split.as_ref())?;
-    check_scores(&validation)?;
     config.data.check(&data)?;
     let fingerprint = data.fingerprint()?;
     if let (Some(split), true) = (&split, config.data.split.is_some()) {
