@@ -45,8 +45,8 @@ pub fn catalogue(folder: &Path) -> Result<String> {
     out += &markdown::row(words.map(|_| "---".to_string()));
     for r in reproductions() {
         let verdict = match recorded(r, folder)? {
-            Some(found) if found.revision == r.revision => found.verdict.to_string(),
-            Some(found) => format!("{} (by an earlier version)", found.verdict),
+            Some(found) if found.revision == r.revision => format!("[{}](papers/{}.md)", found.verdict, r.slug),
+            Some(found) => format!("[{} (by an earlier version)](papers/{}.md)", found.verdict, r.slug),
             None => "not run".into(),
         };
         let code: Vec<String> = r.code.iter().map(|c| format!("`{c}`")).collect();
@@ -55,7 +55,7 @@ pub fn catalogue(folder: &Path) -> Result<String> {
             markdown::escaped(r.method),
             code.join(", "),
             markdown::escaped(r.claim),
-            format!("[{verdict}](papers/{}.md)", r.slug),
+            verdict,
             format!("`keener papers run {}`", r.slug),
         ]);
     }
@@ -71,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = &reproductions()[0];
         let line = |folder: &Path| catalogue(folder).unwrap().lines().nth(2).unwrap().to_string();
-        assert!(line(folder.path()).contains("[not run]"));
+        assert!(line(folder.path()).contains("| not run |"));
         let path = folder.path().join(format!("{}.json", first.slug));
         for (revision, expected) in
             [(first.revision, "[shown]"), (first.revision + 1, "[shown (by an earlier version)]")]
